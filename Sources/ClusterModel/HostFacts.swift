@@ -1,0 +1,82 @@
+import Base
+
+/// An amount of what hosts offer and sets take.
+package struct Resources: Hashable, Sendable, Codable {
+    /// Processor time: 1,000 is one core.
+    package var millicores: Int
+    /// Memory in bytes.
+    package var memoryBytes: Int
+    /// Number of sets.
+    package var sets: Int
+
+    package init(millicores: Int = 0, memoryBytes: Int = 0, sets: Int = 0) {
+        self.millicores = millicores
+        self.memoryBytes = memoryBytes
+        self.sets = sets
+    }
+
+    /// True when `demand` fits into this in every dimension.
+    package func fits(_ demand: Resources) -> Bool {
+        millicores >= demand.millicores && memoryBytes >= demand.memoryBytes && sets >= demand.sets
+    }
+
+    package static func + (left: Resources, right: Resources) -> Resources {
+        Resources(
+            millicores: left.millicores + right.millicores,
+            memoryBytes: left.memoryBytes + right.memoryBytes, sets: left.sets + right.sets)
+    }
+
+    package static func - (left: Resources, right: Resources) -> Resources {
+        Resources(
+            millicores: left.millicores - right.millicores,
+            memoryBytes: left.memoryBytes - right.memoryBytes, sets: left.sets - right.sets)
+    }
+}
+
+/// A failure domain path: datacentre, then rack.
+package struct Zone: Hashable, Sendable, Codable {
+    /// The datacentre; `default` when none is configured.
+    package var datacenter: String
+    /// The rack; `default` when none is configured.
+    package var rack: String
+
+    package init(datacenter: String = "default", rack: String = "default") {
+        self.datacenter = datacenter
+        self.rack = rack
+    }
+}
+
+/// The compact record a host gossips of itself. One writer; the highest version wins.
+package struct HostFacts: Hashable, Sendable, Codable {
+    /// Rises with every change the host makes, within one boot epoch.
+    package var version: UInt64
+    /// The host's name, for people.
+    package var name: String
+    /// What it offers to sets.
+    package var capacity: Resources
+    /// What its admitted sets hold.
+    package var allocated: Resources
+    /// Where it stands.
+    package var zone: Zone
+    /// The pool it offers itself to.
+    package var pool: String
+    /// The version of its agent, such as `0.1.0`.
+    package var agentVersion: String
+
+    package init(
+        version: UInt64 = 1, name: String, capacity: Resources,
+        allocated: Resources = Resources(), zone: Zone = Zone(), pool: String = "default",
+        agentVersion: String = "0.1.0"
+    ) {
+        self.version = version
+        self.name = name
+        self.capacity = capacity
+        self.allocated = allocated
+        self.zone = zone
+        self.pool = pool
+        self.agentVersion = agentVersion
+    }
+
+    /// What is left for further sets.
+    package var free: Resources { capacity - allocated }
+}

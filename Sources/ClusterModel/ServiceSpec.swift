@@ -1,0 +1,171 @@
+import Base
+
+/// What an operator asks for: a named template for sets, how many, and where they may run.
+///
+/// The whole of `shoal apply`'s file. Quantities are in base units (millicores, bytes, bits per
+/// second); the texts people write (`250m`, `64Mi`, `50Mbit`) are read by `Quantity`.
+package struct ServiceSpec: Hashable, Sendable, Codable {
+    /// The service's name: 1 to 40 of `a-z 0-9 -`, a letter first, no hyphen last.
+    package var name: String
+    /// The pool of hosts its sets may run on.
+    package var pool: String
+    /// How many sets are wanted: 0 to 100,000.
+    package var sets: Int
+    /// Which service goes first when room is short: 0 to 100, higher first.
+    package var priority: Int
+    /// The containers of one set, 1 to 16, started in this order.
+    package var containers: [ContainerSpec]
+    /// The set's network: limits and published ports.
+    package var network: NetworkSpec
+    /// Where sets may run and how they spread.
+    package var placement: PlacementSpec
+
+    package init(
+        name: String, pool: String = "default", sets: Int = 1, priority: Int = 50,
+        containers: [ContainerSpec], network: NetworkSpec = NetworkSpec(),
+        placement: PlacementSpec = PlacementSpec()
+    ) {
+        self.name = name
+        self.pool = pool
+        self.sets = sets
+        self.priority = priority
+        self.containers = containers
+        self.network = network
+        self.placement = placement
+    }
+}
+
+/// One container of a set.
+package struct ContainerSpec: Hashable, Sendable, Codable {
+    /// The container's name, unique in its set: same rule as a service's.
+    package var name: String
+    /// The image's reference, such as `demo/web:1`.
+    package var image: String
+    /// The command and its arguments; empty means the image's own.
+    package var command: [String]
+    /// Environment variables, added to the image's own; sorted by name.
+    package var environment: [EnvironmentVariable]
+    /// Processor share.
+    package var cpu: CPUSpec
+    /// Memory.
+    package var memory: MemorySpec
+    /// The most processes and threads at once.
+    package var pidsMax: Int
+
+    package init(
+        name: String, image: String, command: [String] = [],
+        environment: [EnvironmentVariable] = [], cpu: CPUSpec = CPUSpec(),
+        memory: MemorySpec = MemorySpec(), pidsMax: Int = 1_024
+    ) {
+        self.name = name
+        self.image = image
+        self.command = command
+        self.environment = environment
+        self.cpu = cpu
+        self.memory = memory
+        self.pidsMax = pidsMax
+    }
+}
+
+/// One environment variable.
+package struct EnvironmentVariable: Hashable, Sendable, Codable {
+    /// The name: no `=`, no NUL, not empty.
+    package var name: String
+    /// The value: no NUL.
+    package var value: String
+
+    package init(name: String, value: String) {
+        self.name = name
+        self.value = value
+    }
+}
+
+/// A container's share of the processors, in millicores (1,000 is one core).
+package struct CPUSpec: Hashable, Sendable, Codable {
+    /// What the scheduler sets aside, and the weight under contention.
+    package var requestMillicores: Int
+    /// The quota it can never exceed.
+    package var limitMillicores: Int
+
+    package init(requestMillicores: Int = 100, limitMillicores: Int = 1_000) {
+        self.requestMillicores = requestMillicores
+        self.limitMillicores = limitMillicores
+    }
+}
+
+/// A container's memory, in bytes.
+package struct MemorySpec: Hashable, Sendable, Codable {
+    /// What the scheduler sets aside.
+    package var requestBytes: Int
+    /// The hard limit: the kernel kills the container that exceeds it.
+    package var limitBytes: Int
+
+    package init(requestBytes: Int = 64 << 20, limitBytes: Int = 128 << 20) {
+        self.requestBytes = requestBytes
+        self.limitBytes = limitBytes
+    }
+}
+
+/// A set's network limits and published ports.
+package struct NetworkSpec: Hashable, Sendable, Codable {
+    /// The most it may send, in bits per second; nil is unlimited.
+    package var egressBitsPerSecond: Int?
+    /// The most it may receive, in bits per second; nil is unlimited.
+    package var ingressBitsPerSecond: Int?
+    /// Ports of the host that lead to a port of the service's sets there.
+    package var publish: [PublishedPort]
+
+    package init(
+        egressBitsPerSecond: Int? = nil, ingressBitsPerSecond: Int? = nil,
+        publish: [PublishedPort] = []
+    ) {
+        self.egressBitsPerSecond = egressBitsPerSecond
+        self.ingressBitsPerSecond = ingressBitsPerSecond
+        self.publish = publish
+    }
+}
+
+/// A port of every host that runs the service, leading to its sets on that host in turn.
+package struct PublishedPort: Hashable, Sendable, Codable {
+    /// The port inside the set.
+    package var port: Int
+    /// The port on the host.
+    package var hostPort: Int
+    /// `tcp` or `udp`.
+    package var transport: String
+
+    package init(port: Int, hostPort: Int, transport: String = "tcp") {
+        self.port = port
+        self.hostPort = hostPort
+        self.transport = transport
+    }
+}
+
+/// Where a service's sets may run and how they spread.
+package struct PlacementSpec: Hashable, Sendable, Codable {
+    /// Datacentres that are allowed; empty allows all.
+    package var datacenters: [String]
+    /// Failure domains to spread over, widest first: of `datacenter`, `rack`, `host`.
+    package var spread: [FailureDomain]
+    /// Services that must not share a host with this one.
+    package var apartFrom: [String]
+
+    package init(
+        datacenters: [String] = [], spread: [FailureDomain] = [.datacenter, .rack, .host],
+        apartFrom: [String] = []
+    ) {
+        self.datacenters = datacenters
+        self.spread = spread
+        self.apartFrom = apartFrom
+    }
+}
+
+/// What may fail as one.
+package enum FailureDomain: String, Hashable, Sendable, Codable, CaseIterable {
+    /// A datacentre.
+    case datacenter
+    /// A rack in a datacentre.
+    case rack
+    /// One host.
+    case host
+}

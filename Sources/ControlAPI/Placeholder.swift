@@ -1,0 +1,5 @@
+import Hummingbird
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import Yams
