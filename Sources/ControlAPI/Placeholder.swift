@@ -1,5 +1,0 @@
-import Hummingbird
-import NIOCore
-import NIOHTTP1
-import NIOPosix
-import Yams
