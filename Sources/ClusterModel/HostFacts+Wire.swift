@@ -1,0 +1,109 @@
+import Base
+import Wire
+
+/// Bounds of what one host may say of itself, so that sums over a cluster cannot overflow.
+package enum HostFactsBounds {
+    /// The most of any amount: 2^48, so that 20,000 hosts' sum stays under 2^63.
+    package static let amountMax = 1 << 48
+    /// The most UTF-8 bytes of any text.
+    package static let textBytesMax = 256
+}
+
+extension Resources: WireCodable {
+    /// Writes three unsigned amounts; what is out of bounds is written as the bound.
+    package func encode(into writer: inout ByteWriter) {
+        for amount in [millicores, memoryBytes, sets] {
+            writer.write(UInt64(min(max(amount, 0), HostFactsBounds.amountMax)))
+        }
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        self.init(
+            millicores: try Resources.readAmount("millicores", &reader),
+            memoryBytes: try Resources.readAmount("memory bytes", &reader),
+            sets: try Resources.readAmount("sets", &reader))
+    }
+
+    private static func readAmount(
+        _ what: String, _ reader: inout ByteReader
+    ) throws(WireError) -> Int {
+        let value = try reader.readUInt64()
+        let maximum = UInt64(HostFactsBounds.amountMax)
+        guard value <= maximum else {
+            throw .tooLarge(what: what, value: value, maximum: maximum)
+        }
+        return Int(value)
+    }
+}
+
+extension Zone: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(datacenter.cut(toBytes: HostFactsBounds.textBytesMax))
+        writer.write(rack.cut(toBytes: HostFactsBounds.textBytesMax))
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        self.init(
+            datacenter: try reader.readString(maximum: HostFactsBounds.textBytesMax),
+            rack: try reader.readString(maximum: HostFactsBounds.textBytesMax))
+    }
+}
+
+extension HostFacts: WireCodable {
+    /// Writes the record; text above its bound is cut, so that the result can always be read.
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(version)
+        writer.write(name.cut(toBytes: HostFactsBounds.textBytesMax))
+        writer.write(capacity)
+        writer.write(allocated)
+        writer.write(zone)
+        writer.write(pool.cut(toBytes: HostFactsBounds.textBytesMax))
+        writer.write(agentVersion.cut(toBytes: HostFactsBounds.textBytesMax))
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        let version = try reader.readUInt64()
+        let name = try reader.readString(maximum: HostFactsBounds.textBytesMax)
+        let capacity = try reader.read(Resources.self)
+        let allocated = try reader.read(Resources.self)
+        let zone = try reader.read(Zone.self)
+        let pool = try reader.readString(maximum: HostFactsBounds.textBytesMax)
+        let agentVersion = try reader.readString(maximum: HostFactsBounds.textBytesMax)
+        self.init(
+            version: version, name: name, capacity: capacity, allocated: allocated, zone: zone,
+            pool: pool, agentVersion: agentVersion)
+    }
+
+    /// The record with every text cut to `bytes` and every amount within its bound.
+    ///
+    /// A host does this to its own record so that it fits a datagram together with the rest.
+    package func bounded(textBytes bytes: Int) -> HostFacts {
+        HostFacts(
+            version: version, name: name.cut(toBytes: bytes), capacity: capacity.bounded,
+            allocated: allocated.bounded,
+            zone: Zone(
+                datacenter: zone.datacenter.cut(toBytes: bytes),
+                rack: zone.rack.cut(toBytes: bytes)),
+            pool: pool.cut(toBytes: bytes), agentVersion: agentVersion.cut(toBytes: bytes))
+    }
+}
+
+extension Resources {
+    /// The amounts, each moved into its bound.
+    fileprivate var bounded: Resources {
+        func bound(_ amount: Int) -> Int { min(max(amount, 0), HostFactsBounds.amountMax) }
+        return Resources(
+            millicores: bound(millicores), memoryBytes: bound(memoryBytes), sets: bound(sets))
+    }
+}
+
+extension String {
+    /// The longest prefix of whole Unicode scalars with at most `maximum` UTF-8 bytes.
+    fileprivate func cut(toBytes maximum: Int) -> String {
+        let bytes = Array(utf8)
+        guard bytes.count > maximum else { return self }
+        var end = max(0, maximum)
+        while end > 0, bytes[end] & 0b1100_0000 == 0b1000_0000 { end -= 1 }
+        return String(decoding: bytes[..<end], as: UTF8.self)
+    }
+}

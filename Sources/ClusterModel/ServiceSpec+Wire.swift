@@ -1,0 +1,154 @@
+import Base
+import Wire
+
+extension ServiceSpec: WireCodable {
+    private static let version: UInt8 = 1
+
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(byte: ServiceSpec.version)
+        writer.write(name)
+        writer.write(pool)
+        writer.write(sets)
+        writer.write(priority)
+        writer.write(list: containers)
+        writer.write(network)
+        writer.write(placement)
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        let version = try reader.readByte()
+        guard version == ServiceSpec.version else {
+            throw .unknownCase(what: "service spec version", value: UInt64(version))
+        }
+        self.init(
+            name: try reader.readString(maximum: WireBounds.name),
+            pool: try reader.readString(maximum: WireBounds.name),
+            sets: try reader.readInt(), priority: try reader.readInt(),
+            containers: try reader.readList(maximum: WireBounds.list),
+            network: try reader.read(), placement: try reader.read())
+    }
+}
+
+/// What is read at most; `problems()` is stricter and explains itself.
+private enum WireBounds {
+    static let name = 256
+    static let list = 256
+    static let reference = 512
+    static let value = SpecLimits.variableValueBytes
+}
+
+extension ContainerSpec: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(name)
+        writer.write(image)
+        writer.write(list: command)
+        writer.write(list: environment)
+        writer.write(cpu.requestMillicores)
+        writer.write(cpu.limitMillicores)
+        writer.write(memory.requestBytes)
+        writer.write(memory.limitBytes)
+        writer.write(pidsMax)
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        self.init(
+            name: try reader.readString(maximum: WireBounds.name),
+            image: try reader.readString(maximum: WireBounds.reference),
+            command: try reader.readList(maximum: SpecLimits.arguments),
+            environment: try reader.readList(maximum: SpecLimits.variables),
+            cpu: CPUSpec(
+                requestMillicores: try reader.readInt(), limitMillicores: try reader.readInt()),
+            memory: MemorySpec(
+                requestBytes: try reader.readInt(), limitBytes: try reader.readInt()),
+            pidsMax: try reader.readInt())
+    }
+}
+
+extension EnvironmentVariable: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(name)
+        writer.write(value)
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        self.init(
+            name: try reader.readString(maximum: WireBounds.name),
+            value: try reader.readString(maximum: WireBounds.value))
+    }
+}
+
+extension NetworkSpec: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(optionalNumber: egressBitsPerSecond)
+        writer.write(optionalNumber: ingressBitsPerSecond)
+        writer.write(list: publish)
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        self.init(
+            egressBitsPerSecond: try reader.readOptionalNumber(),
+            ingressBitsPerSecond: try reader.readOptionalNumber(),
+            publish: try reader.readList(maximum: WireBounds.list))
+    }
+}
+
+extension PublishedPort: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(port)
+        writer.write(hostPort)
+        writer.write(transport)
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        self.init(
+            port: try reader.readInt(), hostPort: try reader.readInt(),
+            transport: try reader.readString(maximum: WireBounds.name))
+    }
+}
+
+extension PlacementSpec: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(list: datacenters)
+        writer.write(list: spread)
+        writer.write(list: apartFrom)
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        self.init(
+            datacenters: try reader.readList(maximum: WireBounds.list),
+            spread: try reader.readList(maximum: WireBounds.list),
+            apartFrom: try reader.readList(maximum: WireBounds.list))
+    }
+}
+
+extension FailureDomain: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .datacenter: writer.write(byte: 0)
+        case .rack: writer.write(byte: 1)
+        case .host: writer.write(byte: 2)
+        }
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        switch try reader.readByte() {
+        case 0: self = .datacenter
+        case 1: self = .rack
+        case 2: self = .host
+        case let other: throw .unknownCase(what: "failure domain", value: UInt64(other))
+        }
+    }
+}
+
+extension ByteWriter {
+    fileprivate mutating func write(optionalNumber value: Int?) {
+        write(value != nil)
+        if let value { write(value) }
+    }
+}
+
+extension ByteReader {
+    fileprivate mutating func readOptionalNumber() throws(WireError) -> Int? {
+        try readBool() ? try readInt() : nil
+    }
+}

@@ -1,0 +1,37 @@
+import Base
+import ClusterModel
+
+/// A host as the log knows it.
+package struct HostRecord: Equatable, Sendable {
+    /// What it last registered.
+    package var registration: HostRegistration
+    /// Whether sets may run on it.
+    package var status: HostStatus
+    /// Why it is lost; empty while it is active.
+    package var statusReason: String
+    /// Number of its /24 in the cluster's network; kept as long as the host is known.
+    package var subnetIndex: Int
+    /// The entry that registered it first.
+    package var registeredAt: LogIndex
+    /// What the sets placed on it take. Kept up to date with every placement.
+    package internal(set) var allocated: Resources
+    /// The slots placed on it, sorted. Kept up to date with every placement.
+    package internal(set) var slots: [SlotID]
+
+    /// Its identity.
+    package var id: HostID { registration.id }
+    /// Its name, for people.
+    package var name: String { registration.name }
+    /// The start of its agent that registered.
+    package var bootEpoch: BootEpoch { registration.bootEpoch }
+    /// What is left for further sets; a part can be negative after the host shrank.
+    package var free: Resources { registration.capacity - allocated }
+}
+
+/// Whether sets may run on a host.
+package enum HostStatus: String, Hashable, Sendable, CaseIterable {
+    /// It is part of the cluster.
+    case active
+    /// It was found dead; its sets move as far as there is room elsewhere.
+    case lost
+}
