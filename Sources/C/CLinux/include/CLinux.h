@@ -1,7 +1,9 @@
 #pragma once
 // Linux calls that Swift's Glibc module does not show: variadics, macros, newer system calls.
 #include <sys/types.h>
+#include "host.h"
 #include "image.h"
+#include "runtime.h"
 
 /// The id of the calling thread (gettid(2)).
 pid_t clinux_gettid(void);

@@ -1,0 +1,9 @@
+#pragma once
+// Linux calls about the machine that Swift's Glibc module does not show.
+#include <stdbool.h>
+
+/// How many processors this process may use (sched_getaffinity(2)), at least 1.
+int clinux_processor_count(void);
+
+/// True when the path is a mounted namespace (statfs(2) says nsfs).
+bool clinux_is_namespace(const char *path);

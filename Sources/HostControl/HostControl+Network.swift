@@ -1,0 +1,252 @@
+import ClusterModel
+import EventLoop
+import Glibc
+import HostPlan
+
+/// One set's network as found on the host.
+package struct ExistingSetNetwork: Hashable, Sendable {
+    /// The set.
+    package let slot: SlotID
+    /// Its network namespace's file.
+    package let path: String
+    /// Its address; nil when its cable is missing, and then `ensureSetNetwork` repairs it.
+    package let address: IPv4Address?
+}
+
+extension HostControl {
+    /// Makes the set's network namespace with its address and limits; returns the namespace's file,
+    /// such as `/run/netns/shoal-3f9a1c22d0-web.3`.
+    ///
+    /// A namespace that exists is kept, since containers may run in it, and what is missing or wrong
+    /// in it is put right.
+    @discardableResult
+    package func ensureSetNetwork(
+        slot: SlotID, address: IPv4Address, network: NetworkSpec
+    ) async throws -> String {
+        try checkName(slot)
+        guard let plan else { throw HostControlError.notPrepared }
+        guard plan.subnet.contains(address) else {
+            throw HostControlError.foreignAddress(
+                slot: slot, address: address, subnet: plan.subnet)
+        }
+        let path = names.namespacePath(slot)
+        let doing = "connect \(slot) to \(names.bridge)"
+        if KernelFile.isNamespace(path) {
+            try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
+        } else {
+            // What an earlier namespace of the name left: an empty file without its mount.
+            unlink(path)
+            let fresh = plan.cableCommands(slot, address: address, withNamespace: true)
+            do {
+                try await command(inHost(["ip", "-batch", "-"]), input: fresh, doing: doing)
+            } catch {
+                try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
+            }
+            try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
+        }
+        try await updateBandwidth(slot: slot, network: network)
+        return path
+    }
+
+    /// Puts the set's bandwidth limits in place, or changes them while packets flow, or lifts them.
+    package func updateBandwidth(slot: SlotID, network: NetworkSpec) async throws {
+        try checkName(slot)
+        for direction in NetworkPlan.Direction.allCases {
+            let device = direction == .egress ? "eth0" : names.interface(slot)
+            let tool =
+                direction == .egress
+                ? ["tc", "-n", names.namespace(slot), "-batch", "-"]
+                : inHost(["tc", "-batch", "-"])
+            let limit = NetworkPlan.limit(direction, of: network)
+            try await limitDevice(device, tool: tool, bitsPerSecond: limit, slot: slot)
+        }
+    }
+
+    /// Removes the set's cable and namespace; nothing happens when they are gone.
+    ///
+    /// The namespace itself ends with the last process in it.
+    package func removeSetNetwork(slot: SlotID) async throws {
+        try checkName(slot)
+        let commandLine = inHost(["ip", "-force", "-batch", "-"])
+        let removal = NetworkPlan.removalCommands(names: names, slot)
+        let result = try await commands.run(commandLine, input: Array(removal.utf8))
+        let isInPlace =
+            KernelFile.exists(names.namespacePath(slot))
+            ? true : try await links().contains { $0.name == names.interface(slot) }
+        guard !isInPlace else {
+            throw HostControlError.network(
+                doing: "remove the network of \(slot)", cause: result.errorText)
+        }
+    }
+
+    /// The sets of this agent that have a network namespace, sorted, with the addresses that
+    /// `AddressBook` should know after a restart.
+    package func existingSetNetworks() async throws -> [ExistingSetNetwork] {
+        let slots = KernelFile.names(in: "/run/netns", foldersOnly: false)
+            .compactMap { names.slot(namespace: $0) }.sorted()
+        guard !slots.isEmpty else { return [] }
+        let assignments = try await links().compactMap(\.alias)
+            .compactMap { names.assignment(alias: $0) }
+        return slots.map { slot in
+            ExistingSetNetwork(
+                slot: slot, path: names.namespacePath(slot),
+                address: assignments.first { $0.slot == slot }?.address)
+        }
+    }
+
+    /// Replaces all published ports of this host at once; connections that are under way stay.
+    ///
+    /// Calls take effect in the order they were made.
+    package func publish(_ backends: [PublishedBackend]) async throws {
+        guard let plan else { throw HostControlError.notPrepared }
+        let script = plan.publishScript(backends, hasNumgen: capabilities.hasNumgen)
+        let previous = lastPublish
+        let task = Task {
+            _ = await previous?.result
+            try await command(
+                inHost(["nft", "-f", "-"]), input: script,
+                doing: "publish ports in the table \(names.table)")
+        }
+        lastPublish = task
+        try await task.value
+    }
+
+    // MARK: - Bridge
+
+    func makeBridge(_ plan: NetworkPlan) async throws {
+        let doing = "make the bridge \(names.bridge)"
+        let exists = try await links().contains { $0.name == names.bridge }
+        try await command(
+            inHost(["ip", "-batch", "-"]), input: plan.bridgeCommands(exists: exists), doing: doing)
+        guard exists else { return }
+        // An address of an earlier subnet would answer for sets of another host.
+        let listed = try await commands.check(
+            inHost(["ip", "-o", "-4", "addr", "show", "dev", names.bridge]))
+        let stale = plan.staleAddressCommands(listing: listed.outputText)
+        if !stale.isEmpty {
+            try await command(inHost(["ip", "-batch", "-"]), input: stale, doing: doing)
+        }
+    }
+
+    func removeBridge() async throws {
+        guard try await links().contains(where: { $0.name == names.bridge }) else { return }
+        try await command(
+            inHost(["ip", "-batch", "-"]), input: "link del \(names.bridge)\n",
+            doing: "remove the bridge \(names.bridge)")
+    }
+
+    func removeTable() async throws {
+        _ = await lastPublish?.result
+        try await command(
+            inHost(["nft", "-f", "-"]), input: NetworkPlan.unpublishScript(names: names),
+            doing: "remove the table \(names.table)")
+    }
+
+    func allowForwarding() async throws {
+        let file = "/proc/sys/net/ipv4/ip_forward"
+        guard settings.networkNamespace != nil else {
+            return try KernelFile.write("1", to: file)
+        }
+        try await command(
+            inHost(["sh", "-c", "echo 1 > \(file)"]), input: "", doing: "allow forwarding")
+    }
+
+    /// Tries HTB on the bridge, where nothing else needs a queue.
+    func detectTrafficControl(_ plan: NetworkPlan) async throws {
+        let lines =
+            NetworkPlan.limitCommands(device: names.bridge, bitsPerSecond: 1_000_000_000)
+            + NetworkPlan.limitRemovalCommands(device: names.bridge)
+        let result = try await commands.run(
+            inHost(["tc", "-batch", "-"]), input: Array(lines.utf8))
+        capabilities.hasTrafficControl = result.exitCode == 0
+    }
+
+    /// Checks without applying that the kernel understands the kind of table that ports need.
+    func detectTables(_ plan: NetworkPlan) async throws {
+        let targets = [2, 3].compactMap { plan.subnet.address(at: $0) }
+            .map { PublishedBackend.Target(address: $0, port: 80) }
+        let probe = PublishedBackend(
+            service: "probe", hostPort: 80, transport: .tcp, targets: targets)
+        var said = ""
+        for hasNumgen in [true, false] {
+            let script = plan.publishScript([probe], hasNumgen: hasNumgen)
+            let result = try await commands.run(
+                inHost(["nft", "--check", "-f", "-"]), input: Array(script.utf8))
+            guard result.exitCode != 0 else {
+                capabilities.hasNumgen = hasNumgen
+                return
+            }
+            said = result.errorText.split(separator: "\n").first.map(String.init) ?? ""
+        }
+        throw HostControlError.kernelLacks(
+            feature: "nftables address translation (nft_nat, nft_masq, nft_fib)", cause: said)
+    }
+
+    /// All interfaces in the host's namespace.
+    func links() async throws -> [NetworkLink] {
+        NetworkLink.list(
+            try await commands.check(inHost(["ip", "-o", "link", "show"])).outputText)
+    }
+
+    // MARK: - Cable
+
+    /// Makes the cable again unless it is this set's, on the bridge, up, and works inside.
+    private func repairCable(
+        slot: SlotID, address: IPv4Address, plan: NetworkPlan, doing: String
+    ) async throws {
+        let interface = names.interface(slot)
+        let link = try await links().first { $0.name == interface }
+        if let alias = link?.alias, let owner = names.assignment(alias: alias)?.slot, owner != slot
+        {
+            throw HostControlError.interfaceTaken(interface: interface, slot: slot, by: alias)
+        }
+        let isRight =
+            link?.alias == names.alias(slot, address: address) && link?.master == names.bridge
+            && link?.isUp == true
+        if isRight {
+            do {
+                return try await configureInside(
+                    slot: slot, address: address, plan: plan, doing: doing)
+            } catch is HostControlError {
+                // The other end is not in this namespace: make the cable again.
+            }
+        }
+        let lines = plan.cableCommands(
+            slot, address: address,
+            withNamespace: !KernelFile.isNamespace(names.namespacePath(slot)),
+            replacing: link != nil)
+        try await command(inHost(["ip", "-batch", "-"]), input: lines, doing: doing)
+        try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
+    }
+
+    private func configureInside(
+        slot: SlotID, address: IPv4Address, plan: NetworkPlan, doing: String
+    ) async throws {
+        try await command(
+            ["ip", "-n", names.namespace(slot), "-batch", "-"],
+            input: plan.insideCommands(address: address), doing: doing)
+    }
+
+    /// Changes the limit in place where there is one, and makes it where there is none.
+    private func limitDevice(
+        _ device: String, tool: [String], bitsPerSecond: Int?, slot: SlotID
+    ) async throws {
+        guard let bitsPerSecond else {
+            // Fails where there is no limit, which is what is wanted.
+            let lines = NetworkPlan.limitRemovalCommands(device: device)
+            _ = try await commands.run(tool, input: Array(lines.utf8))
+            return
+        }
+        guard capabilities.hasTrafficControl else {
+            throw HostControlError.kernelLacks(
+                feature: "bandwidth limits (sch_htb)", cause: "tc refused a test on \(names.bridge)"
+            )
+        }
+        let change = NetworkPlan.limitChangeCommands(device: device, bitsPerSecond: bitsPerSecond)
+        let changed = try await commands.run(tool, input: Array(change.utf8))
+        guard changed.exitCode != 0 else { return }
+        try await command(
+            tool, input: NetworkPlan.limitCommands(device: device, bitsPerSecond: bitsPerSecond),
+            doing: "limit the bandwidth of \(slot) on \(device)")
+    }
+}
