@@ -27,9 +27,12 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 }
 
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(
+    name: "HummingbirdCore", package: "hummingbird")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let argumentParser = Target.Dependency.product(
     name: "ArgumentParser", package: "swift-argument-parser")
@@ -91,7 +94,10 @@ let package = Package(
         outer("ImageStore", ["Base", "ClusterModel", "CArchive", "CSodium", "CLinux"]),
         outer(
             "ControlAPI",
-            ["Base", "ClusterModel", hummingbird, nioCore, nioPosix, nioHTTP, yams]),
+            [
+                "Base", "ClusterModel", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP,
+                logging, yams,
+            ]),
         outer(
             "Agent",
             [
@@ -107,7 +113,8 @@ let package = Package(
                 "Scheduling", "PeerCore",
             ]),
         .executableTarget(
-            name: "shoal", dependencies: ["Agent", "Base", "ClusterModel", "ControlAPI", argumentParser],
+            name: "shoal",
+            dependencies: ["Agent", "Base", "ClusterModel", "ControlAPI", argumentParser],
             swiftSettings: shell),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation", "Base", argumentParser],

@@ -1,10 +1,10 @@
 import ClusterModel
 
-/// What the local API asks of the agent. Every method may throw ``ControlError``; any other error
-/// becomes ``ControlErrorCode/failed``.
+/// What the local API asks of the agent.
 ///
-/// Methods are called on no particular thread, many at once. They are cancelled when the client
-/// goes away or the request's time is up, and must then return soon.
+/// Every method may throw ``ControlError``; any other error becomes ``ControlErrorCode/failed``.
+/// Methods are called on no particular thread, many at once. The streams are cancelled when their
+/// client goes away, the others when the answer's time is up: they must then return soon.
 package protocol ControlBackend: Sendable {
     /// The cluster as this host knows it; with `consistent`, as the leaseholder confirms it.
     func status(consistent: Bool) async throws -> StatusView
@@ -27,9 +27,8 @@ package protocol ControlBackend: Sendable {
     func delete(service: String) async throws -> ApplyResult
     /// Loads the images of an archive (OCI layout or `docker save`, tar or tar.gz).
     ///
-    /// - Parameters:
-    ///   - archivePath: a private file, removed by the server when this returns.
-    ///   - references: names to give; empty keeps those in the archive.
+    /// The archive is a private file that the server removes when this returns. `references` are
+    /// the names to give; empty keeps those in the archive.
     func loadImage(archivePath: String, references: [String]) async throws -> [ImageView]
 
     /// Sends the log lines of what `request` names, until they end or, with `follow`, for ever.

@@ -1,8 +1,10 @@
+import Base
+import Glibc
 import Hummingbird
+import HummingbirdCore
 import Logging
 import NIOCore
 import NIOPosix
-import Synchronization
 
 /// Where and within which bounds the local API is served.
 package struct ControlServerConfiguration: Sendable {
@@ -54,13 +56,67 @@ package final class ControlServer: Sendable {
     package static func start(
         _ configuration: ControlServerConfiguration, backend: any ControlBackend
     ) async throws -> ControlServer {
-        fatalError()
+        let socket = ControlSocket(path: configuration.socketPath)
+        try socket.prepare()
+        let spool = UploadSpool(
+            folder: configuration.spoolFolder, bytesMax: configuration.uploadBytesMax,
+            uploadsMax: configuration.uploadsMax)
+        try spool.prepare()
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let (ready, announce) = AsyncStream.makeStream(of: Result<Void, any Error>.self)
+        let responder = ControlResponder(
+            backend: backend, configuration: configuration, spool: spool)
+        let task = Task {
+            do {
+                try await application(configuration, responder, group) {
+                    announce.yield(Result { try socket.share(withGroup: configuration.groupName) })
+                }.run()
+            } catch {
+                announce.yield(.failure(error))
+                throw error
+            }
+        }
+        let server = ControlServer(task: task, group: group, path: configuration.socketPath)
+        do {
+            for await outcome in ready {
+                try outcome.get()
+                break
+            }
+        } catch {
+            await server.stop()
+            throw error as? ControlError
+                ?? ControlError(
+                    .failed, "cannot listen at \(configuration.socketPath): \(error)")
+        }
+        return server
     }
 
     /// Ends all requests, closes and removes the socket.
     package func stop() async {
         task.cancel()
         _ = await task.result
+        unlink(path)
         try? await group.shutdownGracefully()
+    }
+
+    private static func application(
+        _ configuration: ControlServerConfiguration, _ responder: ControlResponder,
+        _ group: MultiThreadedEventLoopGroup, running: @escaping @Sendable () -> Void
+    ) -> Application<ControlResponder> {
+        Application(
+            responder: responder,
+            server: .http1(
+                configuration: HTTP1Channel.Configuration(
+                    idleTimeout: .nanoseconds(configuration.idleTimeout.inNanoseconds),
+                    httpDecoderConfiguration: HTTP1Channel.Configuration.DecoderConfiguration(
+                        maxHeaderFieldSize: 64 << 10, maxHeaderListSize: 64 << 10,
+                        maxHeaderFieldCount: 100))),
+            configuration: ApplicationConfiguration(
+                address: .unixDomainSocket(path: configuration.socketPath),
+                availableConnectionsDelegate: MaximumAvailableConnections(
+                    configuration.connectionsMax)),
+            onServerRunning: { _ in running() },
+            eventLoopGroupProvider: .shared(group),
+            logger: Logger(label: "control") { _ in SwiftLogNoOpLogHandler() })
     }
 }

@@ -1,0 +1,149 @@
+import ClusterModel
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOHTTP1
+
+/// What a handler knows of the connection its request came on.
+struct ControlContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    /// The connection.
+    let channel: any Channel
+
+    init(source: ApplicationRequestContextSource) {
+        coreContext = CoreRequestContextStorage(source: source)
+        channel = source.channel
+    }
+}
+
+/// Turns requests into calls of the backend and their outcome into answers.
+struct ControlResponder: HTTPResponder {
+    typealias Context = ControlContext
+
+    let backend: any ControlBackend
+    let configuration: ControlServerConfiguration
+    let spool: UploadSpool
+
+    /// Never throws but for broken HTTP: every other error becomes an ``ErrorView``.
+    func respond(to request: Request, context: ControlContext) async throws -> Response {
+        do {
+            let path = request.uri.path.split(separator: "/").map(String.init)
+            guard path.first == "v1" else { throw noSuchRoute(request) }
+            return try await route(request, Array(path.dropFirst()), context)
+        } catch let error as HTTPParserError {
+            throw error
+        } catch {
+            if request.method != .get { closeSoon(context.channel) }
+            return refusal(of: error)
+        }
+    }
+
+    private func route(
+        _ request: Request, _ path: [String], _ context: ControlContext
+    ) async throws -> Response {
+        switch (request.method.rawValue, path) {
+        case ("GET", ["logs"]): return try await logs(request, context)
+        case ("POST", ["exec"]): return try await exec(request, context)
+        case ("POST", ["images"]): return try await loadImage(request)
+        case ("GET", _): return try await list(request, path)
+        default: return try await change(request, path)
+        }
+    }
+
+    private func list(_ request: Request, _ path: [String]) async throws -> Response {
+        func query(_ known: String...) throws -> RequestQuery {
+            try RequestQuery(request.uri.query, known: known)
+        }
+        switch path {
+        case ["status"]:
+            let consistent = try query("consistent").flag("consistent")
+            return try await answer { try await backend.status(consistent: consistent) }
+        case ["hosts"]:
+            _ = try query()
+            return try await answer { try await backend.hosts() }
+        case ["services"]:
+            _ = try query()
+            return try await answer { try await backend.services() }
+        case ["sets"]:
+            let service = try query("service")["service"]
+            return try await answer { try await backend.sets(service: service) }
+        case ["events"]:
+            let items = try query("since", "limit")
+            let since = try items.number("since", in: 0...UInt64.max)
+            let limit = try items.number("limit", in: 1...10_000) ?? 200
+            return try await answer { try await backend.events(since: since, limit: limit) }
+        case ["images"]:
+            _ = try query()
+            return try await answer { try await backend.images() }
+        default: throw noSuchRoute(request)
+        }
+    }
+
+    private func change(_ request: Request, _ path: [String]) async throws -> Response {
+        switch (request.method.rawValue, path.count) {
+        case ("POST", 1) where path == ["services"]:
+            let items = try RequestQuery(request.uri.query, known: ["dryRun"])
+            let dryRun = try items.flag("dryRun")
+            let spec = try StrictJSON.decode(
+                ServiceSpec.self, from: try await jsonBody(of: request), example: exampleService())
+            try refuseProblems(of: spec)
+            return try await answer { try await backend.apply(spec, dryRun: dryRun) }
+        case ("POST", 3) where path[0] == "services" && path[2] == "scale":
+            _ = try RequestQuery(request.uri.query, known: [])
+            let name = try serviceName(path[1])
+            let scale = try StrictJSON.decode(
+                ScaleRequest.self, from: try await jsonBody(of: request),
+                example: ScaleRequest(sets: 1))
+            return try await answer { try await backend.scale(service: name, sets: scale.sets) }
+        case ("DELETE", 2) where path[0] == "services":
+            _ = try RequestQuery(request.uri.query, known: [])
+            let name = try serviceName(path[1])
+            return try await answer { try await backend.delete(service: name) }
+        default: throw noSuchRoute(request)
+        }
+    }
+
+    private func loadImage(_ request: Request) async throws -> Response {
+        let items = try RequestQuery(request.uri.query, known: ["reference"])
+        let references = items.all("reference")
+        guard references.count <= 100, references.allSatisfy({ $0.utf8.count <= 512 }) else {
+            throw ControlError(.invalid, "too many or too long references")
+        }
+        let images = try await spool.store(request.body) { path in
+            try await backend.loadImage(archivePath: path, references: references)
+        }
+        return try jsonResponse(images)
+    }
+
+    private func refuseProblems(of spec: ServiceSpec) throws(ControlError) {
+        let problems = spec.problems().map { ProblemView(path: $0.path, message: $0.sentence) }
+        guard problems.isEmpty else {
+            throw ControlError(
+                .invalid, "the service breaks \(problems.count) rule(s)", problems: problems)
+        }
+    }
+
+    private func serviceName(_ text: String) throws -> String {
+        guard let name = percentDecoded(text), !name.isEmpty else {
+            throw ControlError(.invalid, "the path has a broken percent escape")
+        }
+        return name
+    }
+
+    private func noSuchRoute(_ request: Request) -> ControlError {
+        ControlError(
+            .notFound, "no such route: \(request.method.rawValue) \(request.uri.path.prefix(200))",
+            next: "check that the agent and the caller have the same version")
+    }
+}
+
+/// The body of `POST /v1/services/NAME/scale`.
+package struct ScaleRequest: Codable, Hashable, Sendable {
+    /// How many sets are wanted.
+    package var sets: Int
+
+    package init(sets: Int) {
+        self.sets = sets
+    }
+}
