@@ -1,0 +1,33 @@
+import ClusterModel
+
+/// An image's name in its short form, with a tag: `demo/web:1`, `registry.example:5000/web:latest`.
+///
+/// The registry `docker.io` and its folder `library` are left out, as every tool shows it, so that
+/// the same image has one name whichever tool wrote the archive.
+struct ImageName: Hashable, Sendable {
+    /// The name.
+    let text: String
+
+    /// Reads a reference without a digest; nil when it is malformed (see `ImageReference`).
+    init?(_ reference: some StringProtocol) {
+        let whole = String(reference)
+        guard ImageReference.problem(in: whole) == nil, !whole.contains("@") else { return nil }
+        var name = whole
+        for prefix in ["docker.io/library/", "docker.io/"] where name.hasPrefix(prefix) {
+            name = String(name.dropFirst(prefix.count))
+        }
+        text = ImageReference.hasTagOrDigest(name) ? name : "\(name):latest"
+        guard ImageReference.problem(in: text) == nil else { return nil }
+    }
+
+    /// Reads a reference, with a sentence for the operator when it is malformed.
+    static func parse(_ reference: String) throws -> ImageName {
+        guard let parsed = ImageName(reference) else {
+            let problem = ImageReference.problem(in: reference) ?? "must be a name with a tag"
+            throw ImageError(
+                .refused,
+                "could not use \"\(reference.prefix(80))\" as an image name: it \(problem)")
+        }
+        return parsed
+    }
+}
