@@ -1,4 +1,7 @@
 import ClusterModel
+import NIOCore
+import NIOHTTP1
+import NIOPosix
 
 /// Talks to the agent on this host over its local socket: one connection per request.
 ///
@@ -12,10 +15,99 @@ package struct ControlClient: Sendable {
     /// The socket used when neither `--socket` nor `SHOAL_SOCKET` names one.
     package static let defaultSocketPath = "/run/shoal/shoal.sock"
 
+    /// How long the agent may take to unpack an uploaded image.
+    static let imageTimeout: Duration = .seconds(1_800)
+
     package init(
         socketPath: String = ControlClient.defaultSocketPath, timeout: Duration = .seconds(35)
     ) {
         self.socketPath = socketPath
         self.timeout = timeout
+    }
+
+    /// The cluster as the agent's host knows it; with `consistent`, as the leaseholder confirms it.
+    package func status(consistent: Bool = false) async throws -> StatusView {
+        try await get("/v1/status", consistent ? [("consistent", "1")] : [])
+    }
+
+    /// All known hosts.
+    package func hosts() async throws -> [HostView] { try await get("/v1/hosts") }
+
+    /// All services.
+    package func services() async throws -> [ServiceView] { try await get("/v1/services") }
+
+    /// The sets of one service or of all.
+    package func sets(service: String? = nil) async throws -> [SetView] {
+        try await get("/v1/sets", service.map { [("service", $0)] } ?? [])
+    }
+
+    /// The newest `limit` events above log index `since`, oldest first.
+    package func events(since: UInt64? = nil, limit: Int = 200) async throws -> [EventView] {
+        var query = [("limit", String(limit))]
+        if let since { query.append(("since", String(since))) }
+        return try await get("/v1/events", query)
+    }
+
+    /// The images the agent's host knows.
+    package func images() async throws -> [ImageView] { try await get("/v1/images") }
+
+    /// Creates or changes a service; with `dryRun` only says what would happen.
+    package func apply(_ spec: ServiceSpec, dryRun: Bool = false) async throws -> ApplyResult {
+        try await call(
+            .POST, "/v1/services", dryRun ? [("dryRun", "1")] : [],
+            body: try StrictJSON.encode(spec))
+    }
+
+    /// Changes how many sets of a service are wanted.
+    package func scale(service: String, sets: Int) async throws -> ApplyResult {
+        try await call(
+            .POST, "/v1/services/\(percentEncoded(service))/scale",
+            body: try StrictJSON.encode(ScaleRequest(sets: sets)))
+    }
+
+    /// Deletes a service.
+    package func delete(service: String) async throws -> ApplyResult {
+        try await call(.DELETE, "/v1/services/\(percentEncoded(service))")
+    }
+
+    private func get<Answer: Decodable & Sendable>(
+        _ path: String, _ query: [(String, String)] = []
+    ) async throws -> Answer {
+        try await call(.GET, path, query)
+    }
+
+    private func call<Answer: Decodable & Sendable>(
+        _ method: HTTPMethod, _ path: String, _ query: [(String, String)] = [], body: [UInt8]? = nil
+    ) async throws -> Answer {
+        let exchange = HTTPExchange(
+            socketPath: socketPath, method: method, target: target(path, query))
+        let limit = timeout
+        let bytes = try await withDeadline(limit) {
+            try await exchange.run(body: body)
+        } late: {
+            ControlError(
+                .unreachable, "the agent at \(exchange.socketPath) did not answer within \(limit)",
+                next: "see the agent's log")
+        }
+        return try decodeAnswer(bytes)
+    }
+
+    /// The answer as the type the route promises.
+    func decodeAnswer<Answer: Decodable>(_ bytes: [UInt8]) throws -> Answer {
+        do {
+            return try StrictJSON.decodeLenient(Answer.self, from: bytes)
+        } catch {
+            throw ControlError(
+                .unreachable, "the agent at \(socketPath) answered something unexpected",
+                next: "check that the agent and this command have the same version")
+        }
+    }
+
+    /// A path with its query, escaped.
+    func target(_ path: String, _ query: [(String, String)]) -> String {
+        guard !query.isEmpty else { return path }
+        return path + "?"
+            + query.map { "\(percentEncoded($0.0))=\(percentEncoded($0.1))" }
+            .joined(separator: "&")
     }
 }
