@@ -27,6 +27,9 @@ package struct HostID: Hashable, Comparable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// The first eight bytes as a number, most significant first: a cheap even spread of keys.
+    package var prefix: UInt64 { words.0 }
+
     /// The first five bytes in hexadecimal: what listings show.
     package var short: String { String(hexadecimal(bytes).prefix(10)) }
 
