@@ -151,10 +151,17 @@ package enum Naming {
         guard (1...63).contains(bytes.count), let first = bytes.first,
             isLetter(first) || isDigit(first)
         else { return false }
-        return bytes.allSatisfy {
-            isLetter($0) || isDigit($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_")
-                || $0 == UInt8(ascii: ".")
-        }
+        return bytes.allSatisfy(isLabelByte)
+    }
+
+    /// A host's name as the kernel reports it: 1 to 255 of the characters of a label.
+    package static func isHostName(_ text: String) -> Bool {
+        (1...255).contains(text.utf8.count) && text.utf8.allSatisfy(isLabelByte)
+    }
+
+    private static func isLabelByte(_ byte: UInt8) -> Bool {
+        isLetter(byte) || isDigit(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_")
+            || byte == UInt8(ascii: ".")
     }
 
     private static func isLower(_ byte: UInt8) -> Bool {

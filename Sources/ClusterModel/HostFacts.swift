@@ -46,7 +46,7 @@ package struct Zone: Hashable, Sendable, Codable {
     }
 }
 
-/// The compact record a host gossips of itself. One writer; the highest version wins.
+/// The compact record a host gossips of itself: one writer, and the highest version wins.
 package struct HostFacts: Hashable, Sendable, Codable {
     /// Rises with every change the host makes, within one boot epoch.
     package var version: UInt64

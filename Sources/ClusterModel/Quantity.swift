@@ -101,8 +101,7 @@ struct QuantityUnits {
     let examples: String
     /// The base unit, in the plural.
     let base: String
-    /// The units by name, with how many base units each is. A printed amount takes the first that
-    /// divides it.
+    /// The units by name, with how many base units each is; printing takes the first that divides.
     let units: [(name: String, factor: Int)]
 
     /// The most base units of anything: 2^50, so that sums cannot overflow.

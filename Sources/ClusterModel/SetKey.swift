@@ -28,7 +28,7 @@ package struct SlotID: Hashable, Comparable, Sendable, Codable, CustomStringConv
     package var description: String { "\(service).\(ordinal)" }
 }
 
-/// The decision that binds a slot to a host. A newer log index replaces an older one.
+/// The decision that binds a slot to a host; a newer log index replaces an older one.
 package struct Placement: Hashable, Sendable {
     /// The slot.
     package var slot: SlotID

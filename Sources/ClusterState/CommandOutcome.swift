@@ -5,7 +5,7 @@ import Wire
 package struct CommandEnvelope: Equatable, Sendable {
     /// Names the write, so that one that is tried again applies once.
     package var request: RequestID
-    /// The asker's civil time: what events show. Nothing is decided by it.
+    /// The asker's civil time: what events show, and nothing is decided by.
     package var proposedAt: WallTime
     /// The change.
     package var command: Command
@@ -49,7 +49,7 @@ package struct CommandRefusal: Error, Hashable, Sendable, CustomStringConvertibl
 
     package init(_ code: Code, _ message: String) {
         self.code = code
-        self.message = String(decoding: message.utf8.prefix(Limits.textBytes), as: UTF8.self)
+        self.message = message.bounded
     }
 
     package var description: String { message }
@@ -99,6 +99,4 @@ package enum Limits {
     package static let items = 8_192
     /// Bytes of a reason or message.
     package static let textBytes = 1_024
-    /// Most of one resource: 2^50, so that sums and shares cannot overflow.
-    package static let resource = 1 << 50
 }

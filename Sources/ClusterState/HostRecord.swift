@@ -13,9 +13,9 @@ package struct HostRecord: Equatable, Sendable {
     package var subnetIndex: Int
     /// The entry that registered it first.
     package var registeredAt: LogIndex
-    /// What the sets placed on it take. Kept up to date with every placement.
+    /// What the sets placed on it take; kept up to date with every placement.
     package internal(set) var allocated: Resources
-    /// The slots placed on it, sorted. Kept up to date with every placement.
+    /// The slots placed on it, sorted; kept up to date with every placement.
     package internal(set) var slots: [SlotID]
 
     /// Its identity.

@@ -37,7 +37,9 @@ struct RecentList<Element: Equatable & Sendable>: Equatable, Sendable {
 struct RequestMemory: Equatable, Sendable {
     /// In the order they were applied.
     private(set) var order = RecentList<RequestID>(maximum: Limits.requests)
-    /// For looking up only: its order differs between processes. Nil means that it was applied.
+    /// How each ended; nil when it was applied.
+    ///
+    /// For looking up only: the order of a dictionary differs between processes.
     private var refusals: [RequestID: CommandRefusal?] = [:]
 
     /// How a request ended before; nil when it is new.

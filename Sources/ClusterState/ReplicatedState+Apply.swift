@@ -1,18 +1,85 @@
 import Base
 import ClusterModel
 
+/// One entry on its way into the state: what events need to know, and the events so far.
+struct Change {
+    let index: LogIndex
+    let epoch: Epoch
+    let time: WallTime
+    let request: RequestID
+    private(set) var events: [Event] = []
+
+    init(_ entry: CommandEnvelope, at index: LogIndex, epoch: Epoch) {
+        self.index = index
+        self.epoch = epoch
+        time = entry.proposedAt
+        request = entry.request
+    }
+
+    /// Records that something changed.
+    mutating func note(_ kind: EventKind, _ subject: String, _ message: String) {
+        events.append(
+            Event(
+                index: index, epoch: epoch, time: time, kind: kind, subject: subject.bounded,
+                message: message.bounded, who: request.host))
+    }
+}
+
 extension ReplicatedState {
-    /// Applies the next entry of the log.
+    /// Applies the next entry of the log: whole, or not at all and with the reason.
+    ///
+    /// Deterministic: the same entries at the same indexes make the same state on every host. A
+    /// request that was applied or refused before changes nothing and gets the same answer; a
+    /// host's reports are numbered per set instead and do not displace remembered requests. An
+    /// entry at or below `appliedIndex` is ignored.
     package mutating func apply(
         _ entry: CommandEnvelope, at index: LogIndex, epoch: Epoch
     ) -> CommandOutcome {
-        CommandOutcome(result: .applied)
+        guard index > appliedIndex else { return CommandOutcome(result: .duplicate) }
+        appliedIndex = index
+        appliedEpoch = epoch
+        let isRemembered = !entry.isOwnReport
+        if isRemembered, let result = requests.outcome(of: entry.request) {
+            return CommandOutcome(result: result)
+        }
+        var change = Change(entry, at: index, epoch: epoch)
+        do throws(CommandRefusal) {
+            try perform(entry.command, &change)
+        } catch {
+            if isRemembered { requests.remember(entry.request, refusal: error) }
+            return CommandOutcome(result: .refused(error))
+        }
+        if isRemembered { requests.remember(entry.request, refusal: nil) }
+        for event in change.events { recentEvents.append(event) }
+        return CommandOutcome(result: .applied, events: change.events)
     }
 
-    /// What a host should do with a set that it runs for the decision at `placementIndex`.
-    package func verdict(
-        on slot: SlotID, placementIndex: LogIndex, host: HostID
-    ) -> SetVerdict {
-        .unknown
+    /// Every case checks all it needs before it changes anything.
+    private mutating func perform(
+        _ command: Command, _ change: inout Change
+    ) throws(CommandRefusal) {
+        switch command {
+        case .registerHost(let registration): try register(registration, &change)
+        case .declareHostLost(let host, let bootEpoch, let reason):
+            try declareLost(host, bootEpoch, reason: reason, &change)
+        case .declareHostReturned(let host, let bootEpoch):
+            try declareReturned(host, bootEpoch, &change)
+        case .forgetHost(let host): try forget(host, &change)
+        case .applyService(let spec): try applyService(spec, &change)
+        case .scale(let service, let sets): try scale(service, to: sets, &change)
+        case .deleteService(let service): try deleteService(service, &change)
+        case .registerImage(let image): try registerImage(image, &change)
+        case .decide(let basedOn, let decisions): decide(decisions, basedOn: basedOn, &change)
+        case .reportSets(let host, let bootEpoch, let reports):
+            try report(reports, of: host, bootEpoch, &change)
+        }
+    }
+}
+
+extension CommandEnvelope {
+    /// True for reports that the host itself asked to log: numbered, so that repeating is harmless.
+    fileprivate var isOwnReport: Bool {
+        guard case .reportSets(let host, let bootEpoch, _) = command else { return false }
+        return host == request.host && bootEpoch == request.bootEpoch
     }
 }

@@ -1,0 +1,79 @@
+import Base
+import ClusterModel
+
+/// Why a set may not go to a host.
+///
+/// The scheduler's filters, the check when a decision is applied and the host's own admission ask
+/// the same function, so that they cannot disagree.
+package enum PlacementObstacle: Hashable, Sendable {
+    /// The host is lost.
+    case lost
+    /// The host is not lost, but membership does not see it alive at the moment.
+    case unreachable
+    /// The host belongs to this pool and not to the service's.
+    case otherPool(String)
+    /// The host stands in this datacentre, which the service does not allow.
+    case otherDatacenter(String)
+    /// The host runs sets of this service, which must be kept apart.
+    case apartFrom(String)
+    /// Not enough processor time is free.
+    case lacksCPU
+    /// Not enough memory is free.
+    case lacksMemory
+    /// It holds as many sets as it takes.
+    case lacksSets
+}
+
+extension HostRecord {
+    /// Why a set of `spec` may not go to this host; nil when it may.
+    ///
+    /// `free` is what is left on the host, and `apart` names the services that the set must not
+    /// share it with (`ReplicatedState.servicesApart(from:)`).
+    package func obstacle(
+        to spec: ServiceSpec, demand: Resources, free: Resources, apart: [String]
+    ) -> PlacementObstacle? {
+        guard status == .active else { return .lost }
+        guard registration.pool == spec.pool else { return .otherPool(registration.pool) }
+        let datacenter = registration.zone.datacenter
+        let allowed = spec.placement.datacenters
+        guard allowed.isEmpty || allowed.contains(datacenter) else {
+            return .otherDatacenter(datacenter)
+        }
+        if let other = apart.first(where: { runs($0) }) { return .apartFrom(other) }
+        return HostRecord.shortage(of: free, for: demand)
+    }
+
+    /// True when a set of this demand fits beside those placed here.
+    ///
+    /// `releasing` is what an older placement of the same slot here gives back.
+    package func fits(_ demand: Resources, releasing: Resources = Resources()) -> Bool {
+        HostRecord.shortage(of: free + releasing, for: demand) == nil
+    }
+
+    /// What is missing most plainly; nil when the demand fits.
+    package static func shortage(
+        of free: Resources, for demand: Resources
+    ) -> PlacementObstacle? {
+        if free.memoryBytes < demand.memoryBytes { return .lacksMemory }
+        if free.millicores < demand.millicores { return .lacksCPU }
+        if free.sets < demand.sets { return .lacksSets }
+        return nil
+    }
+
+    /// True when a set of the service is placed here.
+    package func runs(_ service: String) -> Bool {
+        let position = slots.lowerBound(of: SlotID(service: service, ordinal: 0)) { $0 }
+        return position < slots.count && slots[position].service == service
+    }
+}
+
+extension ReplicatedState {
+    /// The services that must not share a host with this one, by its own wish or by theirs; sorted.
+    package func servicesApart(from service: String) -> [String] {
+        var apart = self.service(service)?.spec.placement.apartFrom ?? []
+        for other in services where other.spec.placement.apartFrom.contains(service) {
+            apart.append(other.name)
+        }
+        return apart.sorted()
+    }
+}
