@@ -1,47 +1,148 @@
 import Base
+import CLinux
 import ClusterModel
 import EventLoop
+import Glibc
 import HostPlan
 
 /// Runs containers with an OCI runtime under `conmon`, and finds them again after a restart.
+///
+/// `conmon` holds a container's output, log and exit code, and forks away from the agent into a
+/// session of its own: the agent may end or be killed at any time, containers run on. (Under systemd
+/// the agent's unit needs `KillMode=process`.) Everything known about a container is on disk before
+/// it is acted on, so any step may be the last before a crash.
+///
+/// A container whose monitor was killed cannot be supervised any longer: nobody reads its output,
+/// nobody can learn its exit code. It is killed and reported with code 137 and `monitorLost`.
 package actor ContainerRuntime {
-    /// Ends of containers, each at least once per process while it was watched.
+    /// Ends of containers, in the order they were noticed, for one reader.
+    ///
+    /// Containers that ended while no agent ran are not news: `containers()` tells them. `delete`
+    /// is not news either. Holds up to 10,000 unread ones, then drops the oldest; what is on disk
+    /// stays the truth.
     package nonisolated let exits: AsyncStream<ExitNotice>
-    private let exitsContinuation: AsyncStream<ExitNotice>.Continuation
-    private let settings: RuntimeSettings
-    private let commands: CommandRunner
+    let exitsContinuation: AsyncStream<ExitNotice>.Continuation
+
+    nonisolated let settings: RuntimeSettings
+    let commands: CommandRunner
+    let watcher: DescriptorWatcher
+    let cgroups: CgroupLeftovers
+    let conmon: String
+    /// The boot of the host, which numbers of processes belong to.
+    let bootID: String
+    /// The tasks that wait for monitors to end.
+    var watches: [String: Task<Void, Never>] = [:]
+    /// Cgroup folders that came with containers, so that the last of them removes them.
+    var knownParents: Set<String> = []
+    /// Who waits for an operation on the same container to end; present while one is under way.
+    private var operations: [String: [CheckedContinuation<Void, Never>]] = [:]
 
     /// Checks that the programs exist and lays out the folder.
+    ///
+    /// Throws `RuntimeError` when a program is missing or the folder cannot be written.
     package init(settings: RuntimeSettings, commands: CommandRunner) throws {
         self.settings = settings
         self.commands = commands
-        (exits, exitsContinuation) = AsyncStream.makeStream()
+        conmon = try ContainerRuntime.locate(settings.conmonPath)
+        let runtime = try ContainerRuntime.locate(settings.runtimePath)
+        guard settings.folder.hasPrefix("/") else {
+            throw RuntimeError(
+                .host, "use the folder \(settings.folder)", cause: "it is not absolute")
+        }
+        watcher = try DescriptorWatcher()
+        cgroups = CgroupLeftovers(hybridMount: settings.hybridCgroupMount)
+        bootID =
+            (HostFiles.text("/proc/sys/kernel/random/boot_id") ?? "")
+            .split(separator: "\n").first.map { String($0) } ?? "unknown"
+        (exits, exitsContinuation) = AsyncStream.makeStream(
+            bufferingPolicy: .bufferingNewest(10_000))
+        try HostFiles.makeFolder(settings.folder, mode: 0o700)
+        for name in ["bundles", "exits", "logs", "run"] {
+            try HostFiles.makeFolder("\(settings.folder)/\(name)", mode: 0o700)
+        }
+        try HostFiles.write(
+            ContainerRuntime.wrapper(settings: settings, runtime: runtime),
+            to: "\(settings.folder)/runtime", mode: 0o700)
+        for id in HostFiles.names(in: "\(settings.folder)/bundles") {
+            let text = HostFiles.text("\(settings.folder)/bundles/\(id)/record")
+            knownParents.formUnion(text.flatMap { ContainerRecord(text: $0) }?.cgroupParents ?? [])
+        }
     }
 
-    /// Makes the container up to the point where its command would begin.
-    package func create(_ launch: ContainerLaunch) async throws -> ContainerProcess {
-        throw RuntimeError(.host, "create \(launch.id)", cause: "not built yet")
-    }
-
-    /// Begins the command of a created container.
-    package func start(_ id: String) async throws {}
-
-    /// Ends a container: the signal, up to `grace`, then SIGKILL; returns when it is gone.
-    package func stop(_ id: String, signal: String? = nil, grace: Duration) async throws {}
-
-    /// Removes a container whatever its state; its log stays.
-    package func delete(_ id: String) async throws {}
-
-    /// Every container on disk, checked against the processes; the living are watched from then on.
-    package func containers() async throws -> [AdoptedContainer] { [] }
-
-    /// Runs one more command in a running container.
-    package func exec(
-        _ id: String, command: [String], user: String? = nil, environment: [String] = []
-    ) async throws -> RunningCommand {
-        throw RuntimeError(.host, "exec in \(id)", cause: "not built yet")
+    deinit {
+        for task in watches.values { task.cancel() }
+        exitsContinuation.finish()
     }
 
     /// The container's log, in conmon's k8s-file format; stays after `delete`.
+    ///
+    /// A new container of the same id appends to it. Beyond half of `logBytesMax` the file becomes
+    /// `ID.log.1` first; beyond all of it conmon starts it afresh.
     package nonisolated func logPath(_ id: String) -> String { "\(settings.folder)/logs/\(id).log" }
+
+    nonisolated func bundlePath(_ id: String) -> String { "\(settings.folder)/bundles/\(id)" }
+
+    nonisolated func exitPath(_ id: String) -> String { "\(settings.folder)/exits/\(id)" }
+
+    nonisolated var wrapperPath: String { "\(settings.folder)/runtime" }
+
+    nonisolated func record(of id: String) -> ContainerRecord? {
+        HostFiles.text("\(bundlePath(id))/record").flatMap { ContainerRecord(text: $0) }
+    }
+
+    nonisolated func save(_ record: ContainerRecord) throws {
+        try HostFiles.write(record.text, to: "\(bundlePath(record.id))/record")
+    }
+
+    /// Runs the OCI runtime.
+    func runtime(_ arguments: [String], timeout: Duration = .seconds(30)) async throws
+        -> CommandResult
+    {
+        try await commands.run(
+            [wrapperPath] + arguments, environment: ["PATH=\(RuntimeProgram.searchPath)"],
+            timeout: timeout)
+    }
+
+    /// Runs one operation on a container at a time; others on the same one wait their turn.
+    func alone<Result: Sendable>(
+        with id: String, _ body: @Sendable (isolated ContainerRuntime) async throws -> Result
+    ) async throws -> Result {
+        if operations[id] == nil {
+            operations[id] = []
+        } else {
+            await withCheckedContinuation { operations[id]?.append($0) }
+        }
+        defer {
+            // Handed straight to the next, so that nobody overtakes.
+            if let next = operations[id]?.first {
+                operations[id]?.removeFirst()
+                next.resume()
+            } else {
+                operations[id] = nil
+            }
+        }
+        return try await body(self)
+    }
+
+    private static func locate(_ name: String) throws -> String {
+        guard let path = HostFiles.program(name) else {
+            throw RuntimeError(
+                .missingProgram, "find the program \(name)", cause: "it is not installed",
+                advice: "run `apt-get install crun conmon`, or set its path in the configuration")
+        }
+        return path
+    }
+
+    /// The script that stands for the OCI runtime, for us and for conmon.
+    private static func wrapper(settings: RuntimeSettings, runtime: String) -> String {
+        let command = [runtime, "--root", "\(settings.folder)/run", "--cgroup-manager=cgroupfs"]
+            .map { RuntimeProgram.quoted($0) }.joined(separator: " ")
+        guard let mount = settings.hybridCgroupMount else {
+            return "#!/bin/sh\nexec \(command) \"$@\"\n"
+        }
+        // The rest of the mounts are copied as they are, so bind mounts of the host are found.
+        let script = "umount \(RuntimeProgram.quoted(mount)); exec \(command) \"$@\""
+        return "#!/bin/sh\nexec unshare -m --propagation private sh -c "
+            + "\(RuntimeProgram.quoted(script)) runtime \"$@\"\n"
+    }
 }

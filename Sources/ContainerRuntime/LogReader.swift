@@ -1,4 +1,9 @@
+import Glibc
+
 /// Reads a container's log in conmon's k8s-file format: `TIME stdout F text` per line.
+///
+/// `F` ends a line, `P` is a piece of one that goes on. The file may be replaced under the reader at
+/// any time (conmon starts it afresh at its limit): a follower reads the old one to its end first.
 package struct LogReader: Sendable {
     /// One line of a container's output.
     package struct Line: Sendable, Equatable {
@@ -6,7 +11,7 @@ package struct LogReader: Sendable {
         package var time: String
         /// True when it came from standard error.
         package var isError: Bool
-        /// The text without the newline; cut at `lineBytesMax`.
+        /// The text without the newline, at most `lineBytesMax`.
         package var bytes: [UInt8]
 
         package init(time: String, isError: Bool, bytes: [UInt8]) {
@@ -19,16 +24,92 @@ package struct LogReader: Sendable {
         package var text: String { String(decoding: bytes, as: UTF8.self) }
     }
 
+    /// A longer line is handed out in pieces of this size, in bytes.
+    package static let lineBytesMax = 64 << 10
+    /// The most lines that `tail` gives.
+    package static let tailLinesMax = 10_000
+    /// The most bytes that `tail` looks through.
+    package static let tailBytesMax = 8 << 20
+    /// How often a follower looks for more.
+    package static let pollInterval: Duration = .milliseconds(200)
+
     /// The file.
     package let path: String
 
     package init(path: String) { self.path = path }
 
     /// The last lines, oldest first; empty when there is no file yet.
-    package func tail(lines: Int) throws -> [Line] { [] }
+    ///
+    /// At most `tailLinesMax`, of the last `tailBytesMax` bytes. Throws `RuntimeError` when the file
+    /// is there but cannot be read.
+    package func tail(lines: Int) throws -> [Line] {
+        guard let cursor = try LogCursor(path: path) else { return [] }
+        return try cursor.tail(lines: lines, withRest: true)
+    }
 
-    /// The last lines and then each new one, until the consumer ends.
-    package func follow(tail: Int) -> AsyncThrowingStream<Line, any Error> {
-        AsyncThrowingStream { $0.finish() }
+    /// The last lines and then each new one as it comes; waits for a file that is not there yet.
+    ///
+    /// Ends when the reading task is cancelled, or when `isOpen` (asked before each pause) says
+    /// that no more will come and everything was read. Reads no faster than the consumer takes.
+    package func follow(
+        tail: Int = 0, while isOpen: (@Sendable () async -> Bool)? = nil
+    ) -> AsyncThrowingStream<Line, any Error> {
+        let follower = LogFollower(path: path, tail: tail, isOpen: isOpen)
+        return AsyncThrowingStream { try await follower.next() }
+    }
+}
+
+/// Hands out a log's lines one by one and sleeps where it ends.
+private actor LogFollower {
+    private let path: String
+    private let tail: Int
+    private let isOpen: (@Sendable () async -> Bool)?
+    private var cursor: LogCursor?
+    private var hasLooked = false
+    private var lines: ArraySlice<LogReader.Line> = []
+
+    init(path: String, tail: Int, isOpen: (@Sendable () async -> Bool)?) {
+        self.path = path
+        self.tail = tail
+        self.isOpen = isOpen
+    }
+
+    func next() async throws -> LogReader.Line? {
+        while true {
+            if let line = lines.popFirst() { return line }
+            if Task.isCancelled { return nil }
+            // Asked before reading: what was written before the end is then read after the answer.
+            let isOpen = await isOpen?() ?? true
+            lines = try read()[...]
+            if !lines.isEmpty { continue }
+            guard isOpen else {
+                lines = (cursor?.rest() ?? [])[...]
+                return lines.popFirst()
+            }
+            do { try await Task.sleep(for: LogReader.pollInterval) } catch { return nil }
+        }
+    }
+
+    private func read() throws -> [LogReader.Line] {
+        if cursor == nil {
+            cursor = try LogCursor(path: path)
+            if !hasLooked, let cursor {
+                hasLooked = true
+                return try cursor.tail(lines: tail, withRest: false)
+            }
+            // A file that comes later is new from its first line.
+            hasLooked = true
+        }
+        let lines = try cursor?.next() ?? []
+        if lines.isEmpty, cursor?.isReplaced == true {
+            let rest = cursor?.rest() ?? []
+            cursor = nil
+            return try rest
+                + (LogCursor(path: path).map { fresh in
+                    cursor = fresh
+                    return try fresh.next()
+                } ?? [])
+        }
+        return lines
     }
 }

@@ -176,7 +176,8 @@ package struct RuntimeBundle: Hashable, Sendable {
             JSONText.object([
                 .init("destination", .text(mount.destination)), .init("type", .text("bind")),
                 .init("source", .text(mount.source)),
-                .init("options", .texts(["bind", "rprivate", "rw", "nosuid", "nodev", "noexec"])),
+                // Read-only: written to, they would fill the host's disk past every limit.
+                .init("options", .texts(["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"])),
             ])
         }
         return standard + files

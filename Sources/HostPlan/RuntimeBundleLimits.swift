@@ -22,3 +22,20 @@ package struct RuntimeLimits: Hashable, Sendable {
         self.pidsMax = pidsMax
     }
 }
+
+extension RuntimeLimits {
+    /// Every broken bound, as sentences; the bounds are the kernel's own.
+    package var problems: [String] {
+        func check(_ value: Int?, _ range: ClosedRange<Int>, _ name: String) -> String? {
+            guard let value, !range.contains(value) else { return nil }
+            return "\(name) must be \(range.lowerBound) to \(range.upperBound), not \(value)"
+        }
+        return [
+            check(cpuPeriodMicroseconds, 1_000...1_000_000, "the processor period"),
+            check(cpuQuotaMicroseconds, 1_000...1_000_000_000_000, "the processor quota"),
+            check(cpuShares, 2...262_144, "the processor weight"),
+            check(memoryBytes, 4_096...(1 << 62), "the memory limit"),
+            check(pidsMax, 1...4_194_304, "the number of processes"),
+        ].compactMap { $0 }
+    }
+}

@@ -1,0 +1,110 @@
+import Base
+import ClusterModel
+
+/// What is kept on disk of one container, so that the next start of the agent can find it again.
+///
+/// Written before the container exists (`intended`), so a crash at any point leaves a record that
+/// says what to clean up. Plain lines of `key value`; values hold no line breaks.
+struct ContainerRecord: Sendable, Equatable {
+    /// How far its making went.
+    enum Stage: String, Sendable {
+        /// The monitor may or may not have been started.
+        case intended
+        /// It waits for the start.
+        case created
+        /// Its command was begun.
+        case started
+    }
+
+    var id: String
+    var slot: SlotID
+    var container: String
+    var placementIndex: LogIndex
+    var rootPath: String
+    var cgroupsPath: String
+    var stopSignal: String?
+    /// The boot of the host in which the processes below lived.
+    var bootID: String
+    var stage: Stage
+    /// The container's first process.
+    var process: ProcessIdentity?
+    /// Its monitor.
+    var monitor: ProcessIdentity?
+    /// Folders of cgroups above its own that were not there before it, innermost first.
+    var cgroupParents: [String]
+
+    private static let header = "shoal-container 1"
+
+    /// The record as the file's text.
+    var text: String {
+        var lines = [
+            ContainerRecord.header, "id \(id)", "slot \(slot)", "container \(container)",
+            "placement \(placementIndex)", "root \(rootPath)", "cgroup \(cgroupsPath)",
+            "boot \(bootID)", "stage \(stage.rawValue)",
+        ]
+        if let stopSignal { lines.append("stop \(stopSignal)") }
+        if let process { lines.append("process \(process.pid) \(process.startTicks)") }
+        if let monitor { lines.append("monitor \(monitor.pid) \(monitor.startTicks)") }
+        lines += cgroupParents.map { "parent \($0)" }
+        // The last line tells a whole record from one that lost its end with the host's power.
+        return lines.joined(separator: "\n") + "\nend\n"
+    }
+
+    /// Reads a record; nil when it is not whole or not one.
+    init?(text: String) {
+        let lines = text.split(separator: "\n")
+        guard lines.first == Substring(ContainerRecord.header), lines.last == "end" else {
+            return nil
+        }
+        var values: [String: String] = [:]
+        var parents: [String] = []
+        for line in lines.dropFirst().dropLast() {
+            guard let space = line.firstIndex(of: " ") else { return nil }
+            let value = String(line[line.index(after: space)...])
+            if line[..<space] == "parent" {
+                parents.append(value)
+            } else {
+                values[String(line[..<space])] = value
+            }
+        }
+        guard let id = values["id"], let slot = values["slot"].flatMap({ SlotID($0) }),
+            let container = values["container"],
+            let placement = values["placement"].flatMap({ UInt64($0) }),
+            let root = values["root"], let cgroup = values["cgroup"], let boot = values["boot"],
+            let stage = values["stage"].flatMap({ Stage(rawValue: $0) })
+        else { return nil }
+        self.init(
+            id: id, slot: slot, container: container, placementIndex: LogIndex(placement),
+            rootPath: root, cgroupsPath: cgroup, stopSignal: values["stop"], bootID: boot,
+            stage: stage, process: ContainerRecord.process(values["process"]),
+            monitor: ContainerRecord.process(values["monitor"]), cgroupParents: parents)
+    }
+
+    init(
+        id: String, slot: SlotID, container: String, placementIndex: LogIndex, rootPath: String,
+        cgroupsPath: String, stopSignal: String?, bootID: String, stage: Stage,
+        process: ProcessIdentity? = nil, monitor: ProcessIdentity? = nil,
+        cgroupParents: [String] = []
+    ) {
+        self.id = id
+        self.slot = slot
+        self.container = container
+        self.placementIndex = placementIndex
+        self.rootPath = rootPath
+        self.cgroupsPath = cgroupsPath
+        self.stopSignal = stopSignal
+        self.bootID = bootID
+        self.stage = stage
+        self.process = process
+        self.monitor = monitor
+        self.cgroupParents = cgroupParents
+    }
+
+    private static func process(_ text: String?) -> ProcessIdentity? {
+        let fields = (text ?? "").split(separator: " ")
+        guard fields.count == 2, let pid = Int32(fields[0]), let start = UInt64(fields[1]) else {
+            return nil
+        }
+        return ProcessIdentity(pid: pid, startTicks: start)
+    }
+}
