@@ -13,13 +13,30 @@ extension HostControl {
     /// killing; then memory limits not yet reached keep their old values.
     package func ensureSetCgroup(
         slot: SlotID, containers: [(name: String, limits: CgroupLimits)]
-    ) throws(HostControlError) {
+    ) async throws {
+        try checkName(slot)
         for container in containers { try checkName(slot, container: container.name) }
         removeStaleGroups(slot: slot, wanted: containers.map(\.name))
         let steps = CgroupPlan.steps(
             layout: capabilities.cgroups, root: settings.cgroupRoot, set: "\(slot)",
             containers: containers)
-        for step in steps { try apply(step) }
+        for step in steps { try await applyPatiently(step) }
+    }
+
+    /// Carries one step out, and again while the kernel still counts a quota of a group that was
+    /// removed a moment ago: it forgets those only after a grace period, and says EINVAL until then.
+    private func applyPatiently(_ step: CgroupStep) async throws {
+        for _ in 0..<20 {
+            do {
+                return try apply(step)
+            } catch {
+                guard case .file(_, let path, let code) = error, code == EINVAL,
+                    path.hasSuffix("/cpu.cfs_quota_us")
+                else { throw error }
+            }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        try apply(step)
     }
 
     /// The container's group as OCI runtimes want it (`cgroupsPath`), such as `/shoal/web.3/app`.
@@ -76,7 +93,7 @@ extension HostControl {
         var slots: [SlotID] = []
         for mount in capabilities.cgroups.allMountPoints {
             slots += KernelFile.names(in: "\(mount)/\(settings.cgroupRoot)", foldersOnly: true)
-                .compactMap { SlotID($0) }
+                .compactMap { SlotID($0) }.filter { isProper($0) }
         }
         return Set(slots).sorted()
     }
@@ -143,8 +160,10 @@ extension HostControl {
 
     // MARK: - Removal
 
-    /// Removes groups of containers that the set no longer has, if nothing runs there: a stale quota
-    /// above the set's would make the kernel refuse the set's.
+    /// Removes groups of containers that the set no longer has, if nothing runs there.
+    ///
+    /// A stale quota above the set's would make the kernel refuse the set's, so it is lifted in any
+    /// case; the set's own still holds.
     private func removeStaleGroups(slot: SlotID, wanted: [String]) {
         for mount in capabilities.cgroups.allMountPoints {
             let folder = "\(mount)/\(settings.cgroupRoot)/\(slot)"

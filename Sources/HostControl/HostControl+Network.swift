@@ -137,6 +137,8 @@ extension HostControl {
 
     func removeTable() async throws {
         _ = await lastPublish?.result
+        let listed = try await commands.run(inHost(["nft", "list", "table", "ip", names.table]))
+        guard listed.exitCode == 0 else { return }
         try await command(
             inHost(["nft", "-f", "-"]), input: NetworkPlan.unpublishScript(names: names),
             doing: "remove the table \(names.table)")

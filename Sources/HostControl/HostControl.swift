@@ -131,6 +131,9 @@ package actor HostControl {
         }
     }
 
+    /// True for a set whose name can be a folder's.
+    func isProper(_ slot: SlotID) -> Bool { (try? checkName(slot)) != nil }
+
     /// Refuses names that could lead outside a set's folder or break a command's line.
     func checkName(_ slot: SlotID, container: String? = nil) throws(HostControlError) {
         for name in [slot.service, container].compactMap({ $0 }) {

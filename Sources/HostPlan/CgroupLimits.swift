@@ -39,7 +39,7 @@ package struct CgroupLimits: Equatable, Sendable {
 
     /// The processor time in each period, in microseconds.
     package var quotaMicroseconds: Int {
-        let (product, overflow) = cpuLimitMillicores.multipliedReportingOverflow(
+        let (product, overflow) = max(cpuLimitMillicores, 0).multipliedReportingOverflow(
             by: CgroupLimits.periodMicroseconds)
         let quota = overflow ? CgroupLimits.quotaMicrosecondsMax : product / 1_000
         return min(max(quota, CgroupLimits.quotaMicrosecondsMin), CgroupLimits.quotaMicrosecondsMax)
@@ -47,7 +47,8 @@ package struct CgroupLimits: Equatable, Sendable {
 
     /// The version 1 weight: `millicores * 1024 / 1000`, in the kernel's range of 2 to 262,144.
     package var shares: Int {
-        let (product, overflow) = cpuRequestMillicores.multipliedReportingOverflow(by: 1_024)
+        let (product, overflow) = max(cpuRequestMillicores, 0).multipliedReportingOverflow(
+            by: 1_024)
         return min(max(overflow ? Int.max : product / 1_000, 2), 262_144)
     }
 
