@@ -1,2 +1,77 @@
 import ArgumentParser
-@main struct Shoal: ParsableCommand {}
+import ControlAPI
+import Glibc
+
+/// The one program: the agent, and the commands that talk to it.
+@main
+struct Shoal: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "shoal",
+        abstract: "Runs services on a group of hosts that need no master.",
+        discussion: """
+            EXAMPLES
+              shoal init                         a new cluster, on this host
+              shoal agent                        serve; other hosts: --join HOST:7400 --token T
+              shoal status                       the cluster as this host knows it
+              shoal apply -f web.yaml --wait     create a service and see it run
+              shoal sets web                     where its sets run, and why not
+
+            Every listing takes --json and --watch. All commands but init and agent talk to this
+            host's agent; --socket PATH or SHOAL_SOCKET names another.
+            Exit status: 0 done, 1 refused or failed, 64 wrong usage.
+            """,
+        version: "shoal \(ShoalVersion.text)",
+        subcommands: [VersionCommand.self],
+        groupedSubcommands: [
+            CommandGroup(name: "This host", subcommands: [InitCommand.self, AgentCommand.self]),
+            CommandGroup(
+                name: "See",
+                subcommands: [
+                    StatusCommand.self, HostsCommand.self, ServicesCommand.self, SetsCommand.self,
+                    EventsCommand.self, ImagesCommand.self,
+                ]),
+            CommandGroup(
+                name: "Change",
+                subcommands: [
+                    ApplyCommand.self, ScaleCommand.self, DeleteCommand.self, ImageCommand.self,
+                ]),
+            CommandGroup(
+                name: "Look inside", subcommands: [LogsCommand.self, ExecCommand.self]),
+        ])
+
+    /// Runs the command line; every failure leaves as `shoal: sentence` on standard error.
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as ControlError {
+            Output.report(error)
+            Glibc.exit(1)
+        } catch let code as ExitCode {
+            Glibc.exit(code.rawValue)
+        } catch {
+            leave(with: error)
+        }
+    }
+
+    private static func leave(with error: any Error) -> Never {
+        let code = exitCode(for: error)
+        guard code == .validationFailure || code == .success else {
+            Output.standardError("shoal: \(error)\n")
+            Glibc.exit(1)
+        }
+        let message = fullMessage(for: error)
+        guard code == .validationFailure else {
+            Output.standardOutput(message + "\n")
+            Glibc.exit(0)
+        }
+        let prefix = "Error: "
+        let sentence = message.hasPrefix(prefix) ? message.dropFirst(prefix.count) : message[...]
+        Output.standardError("shoal: \(sentence)\n")
+        Glibc.exit(64)
+    }
+}

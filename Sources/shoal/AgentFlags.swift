@@ -1,0 +1,51 @@
+import ArgumentParser
+
+/// The keys of `Config/shoal.yaml` as flags, for `agent` and `init`.
+struct AgentFlags: ParsableArguments {
+    @Option(help: ArgumentHelp("The configuration file.", valueName: "file"))
+    var config: String?
+    @Option(help: "The host's name, for people.")
+    var name: String?
+    @Option(help: ArgumentHelp("Where everything that must survive is kept.", valueName: "folder"))
+    var data: String?
+    @Option(help: ArgumentHelp("Where sockets and locks are kept.", valueName: "folder"))
+    var runFolder: String?
+    @Option(help: ArgumentHelp("The local socket.", valueName: "path"))
+    var socket: String?
+    @Option(help: ArgumentHelp("What peers connect to.", valueName: "host:port"))
+    var address: String?
+    @Option(help: "This host's datacentre.")
+    var datacenter: String?
+    @Option(help: "This host's rack.")
+    var rack: String?
+    @Option(help: "The pool this host offers itself to.")
+    var pool: String?
+    @Option(help: ArgumentHelp("CPU offered to sets, such as 3500m.", valueName: "amount"))
+    var cpu: String?
+    @Option(help: ArgumentHelp("Memory offered to sets, such as 6Gi.", valueName: "amount"))
+    var memory: String?
+    @Option(help: ArgumentHelp("The most sets at once.", valueName: "number"))
+    var setsMax: String?
+    @Option(help: ArgumentHelp("The agent's cgroup in every hierarchy.", valueName: "name"))
+    var cgroupRoot: String?
+    @Option(help: ArgumentHelp("The bridge of the sets.", valueName: "name"))
+    var bridge: String?
+    @Option(
+        help: ArgumentHelp("The network every host takes a /24 of.", valueName: "network"))
+    var clusterNetwork: String?
+    @Option(help: ArgumentHelp("The OCI runtime.", valueName: "program"))
+    var runtime: String?
+    @Option(help: ArgumentHelp("The containers' monitor.", valueName: "program"))
+    var monitor: String?
+
+    /// What was given, by key of the configuration file.
+    var given: [String: String] {
+        let all: [String: String?] = [
+            "name": name, "data": data, "run-folder": runFolder, "socket": socket,
+            "address": address, "datacenter": datacenter, "rack": rack, "pool": pool, "cpu": cpu,
+            "memory": memory, "sets-max": setsMax, "cgroup-root": cgroupRoot, "bridge": bridge,
+            "cluster-network": clusterNetwork, "runtime": runtime, "monitor": monitor,
+        ]
+        return all.compactMapValues { $0 }
+    }
+}

@@ -1,0 +1,51 @@
+import ArgumentParser
+import ControlAPI
+
+/// `shoal sets`.
+struct SetsCommand: ListingCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sets", abstract: "Every set: its host, its phase, and the reason for it.",
+        discussion: """
+            CPU and MEMORY are what the set's containers use, where its host tells.
+
+            EXAMPLES
+              shoal sets
+              shoal sets web --watch
+              shoal sets --json | jq -r '.[] | select(.phase == "pending") | .reason'
+            """)
+
+    @OptionGroup var connection: ConnectionOptions
+    @OptionGroup var listing: ListingOptions
+    @Argument(help: "Only the sets of this service.")
+    var service: String?
+
+    func items(_ client: ControlClient) async throws -> [SetView] {
+        try await client.sets(service: service)
+    }
+
+    func text(_ items: [SetView]) -> String {
+        var table = Table(
+            "SET", "PHASE", "HOST", "ADDRESS", "#REVISION", "#RESTARTS", "#CPU", "#MEMORY",
+            "REASON")
+        for set in items {
+            let cpu = set.containers.compactMap(\.cpuMillicoresUsed)
+            let memory = set.containers.compactMap(\.memoryBytes)
+            table.add(
+                set.slot, set.phase, set.host ?? "", set.address ?? "", "\(set.revision)",
+                "\(set.containers.reduce(0) { $0 + $1.restarts })",
+                cpu.isEmpty ? "" : HumanUnits.cpu(cpu.reduce(0, +)),
+                memory.isEmpty ? "" : HumanUnits.bytes(memory.reduce(0, +)),
+                set.reason ?? exits(of: set))
+        }
+        return table.text
+    }
+
+    /// How containers last ended, when the set has no other reason to show.
+    private func exits(of set: SetView) -> String {
+        set.containers.compactMap { container in
+            guard let code = container.exitCode, !container.running else { return nil }
+            let cause = container.outOfMemory == true ? " (out of memory)" : ""
+            return "\(container.name) exited with \(code)\(cause)"
+        }.joined(separator: "; ")
+    }
+}

@@ -1,0 +1,131 @@
+import ArgumentParser
+import ControlAPI
+import Glibc
+
+/// Whether a change is waited for, and how long.
+struct WaitOptions: ParsableArguments {
+    @Flag(help: "Wait until it has come about; show the progress.")
+    var wait = false
+
+    @Option(help: ArgumentHelp("Give up waiting after so many seconds.", valueName: "seconds"))
+    var timeout = 120
+
+    func validate() throws {
+        guard (1...86_400).contains(timeout) else {
+            throw ValidationError("--timeout must be from 1 to 86400 seconds")
+        }
+    }
+}
+
+/// Waits for services to be as asked, showing how far they are.
+struct Waiting {
+    let client: ControlClient
+    let timeout: Int
+    private var line = ""
+    private var reached = false
+
+    init(client: ControlClient, options: WaitOptions) {
+        self.client = client
+        timeout = options.timeout
+    }
+
+    /// Until every wanted set of each service runs the revision of its change.
+    ///
+    /// At the time limit it prints why each set that is missing does not run, and fails.
+    mutating func untilRunning(_ changes: [ApplyResult]) async throws {
+        var missing: [String] = []
+        try await poll { client in
+            missing = []
+            var parts: [String] = []
+            for change in changes {
+                let services = try await client.services()
+                guard let service = services.first(where: { $0.name == change.service }) else {
+                    throw ControlError(.notFound, "\(change.service) was deleted meanwhile")
+                }
+                let sets = try await client.sets(service: change.service)
+                let running = sets.filter {
+                    $0.phase == "running" && $0.revision >= change.revision
+                }
+                let others = sets.filter { !running.contains($0) }
+                let done = running.count >= service.sets && others.isEmpty
+                parts.append("\(change.service): \(running.count) of \(service.sets) running")
+                if !done {
+                    missing += others.map {
+                        "\($0.slot) \($0.phase): \($0.reason ?? "no reason known yet")"
+                    }
+                    if others.isEmpty { missing += service.problems }
+                    if missing.isEmpty { missing = ["\(change.service) is not placed yet"] }
+                }
+            }
+            return (parts.joined(separator: ", "), missing.isEmpty)
+        }
+        try fail(unless: missing)
+    }
+
+    /// Until the service has no sets any more.
+    mutating func untilGone(_ service: String) async throws {
+        var missing: [String] = []
+        try await poll { client in
+            let sets: [SetView]
+            do {
+                sets = try await client.sets(service: service)
+            } catch let error as ControlError where error.code == .notFound {
+                sets = []
+            }
+            missing = sets.map { "\($0.slot) \($0.phase): \($0.reason ?? "no reason known yet")" }
+            return ("\(service): \(sets.count) sets left", sets.isEmpty)
+        }
+        try fail(unless: missing)
+    }
+
+    private func fail(unless missing: [String]) throws {
+        guard !reached else { return }
+        Output.standardError(
+            "shoal: not done after \(timeout) seconds; it goes on without waiting\n")
+        for reason in missing.prefix(20) { Output.standardError(Output.printable(reason) + "\n") }
+        if missing.count > 20 { Output.standardError("and \(missing.count - 20) more\n") }
+        throw ExitCode(1)
+    }
+
+    private mutating func poll(
+        _ look: (ControlClient) async throws -> (line: String, done: Bool)
+    ) async throws {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let deadline = start.advanced(by: .seconds(timeout))
+        var pause: Duration = .milliseconds(50)
+        repeat {
+            do {
+                let now = try await look(client)
+                show(now.line)
+                reached = now.done
+            } catch let error as ControlError where error.code.isPassing {
+                // A new leaseholder is being elected, or the agent restarts: go on looking.
+                show(error.message)
+            }
+            if reached { break }
+            try await Task.sleep(for: pause)
+            pause = min(pause * 2, .milliseconds(400))
+        } while clock.now < deadline
+        finishLine()
+    }
+
+    private mutating func show(_ text: String) {
+        guard text != line else { return }
+        if Output.errorIsTerminal {
+            Output.standardError("\r\u{1B}[K\(Output.printable(text))")
+        } else {
+            Output.standardError(Output.printable(text) + "\n")
+        }
+        line = text
+    }
+
+    private func finishLine() {
+        if Output.errorIsTerminal, !line.isEmpty { Output.standardError("\n") }
+    }
+}
+
+extension ControlErrorCode {
+    /// True for what may pass by itself.
+    var isPassing: Bool { self == .noQuorum || self == .unavailable || self == .unreachable }
+}
