@@ -31,8 +31,9 @@ extension HostControl {
         }
         let path = names.namespacePath(slot)
         let doing = "connect \(slot) to \(names.bridge)"
+        var isFresh = true
         if KernelFile.isNamespace(path) {
-            try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
+            isFresh = try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
         } else {
             // What an earlier namespace of the name left: an empty file without its mount.
             unlink(path)
@@ -40,17 +41,22 @@ extension HostControl {
             do {
                 try await command(inHost(["ip", "-batch", "-"]), input: fresh, doing: doing)
             } catch {
-                try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
+                _ = try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
             }
             try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
         }
-        try await updateBandwidth(slot: slot, network: network)
+        try await setLimits(slot: slot, network: network, isFresh: isFresh)
         return path
     }
 
     /// Puts the set's bandwidth limits in place, or changes them while packets flow, or lifts them.
     package func updateBandwidth(slot: SlotID, network: NetworkSpec) async throws {
         try checkName(slot)
+        try await setLimits(slot: slot, network: network, isFresh: false)
+    }
+
+    /// Sets both directions; a fresh cable has no limits yet, which saves trying to change them.
+    private func setLimits(slot: SlotID, network: NetworkSpec, isFresh: Bool) async throws {
         for direction in NetworkPlan.Direction.allCases {
             let device = direction == .egress ? "eth0" : names.interface(slot)
             let tool =
@@ -58,7 +64,9 @@ extension HostControl {
                 ? ["tc", "-n", names.namespace(slot), "-batch", "-"]
                 : inHost(["tc", "-batch", "-"])
             let limit = NetworkPlan.limit(direction, of: network)
-            try await limitDevice(device, tool: tool, bitsPerSecond: limit, slot: slot)
+            guard limit != nil || !isFresh else { continue }
+            try await limitDevice(
+                device, tool: tool, bitsPerSecond: limit, slot: slot, isFresh: isFresh)
         }
     }
 
@@ -192,10 +200,11 @@ extension HostControl {
 
     // MARK: - Cable
 
-    /// Makes the cable again unless it is this set's, on the bridge, up, and works inside.
+    /// Makes the cable again unless it is this set's, on the bridge, up, and works inside; true when
+    /// it was made again.
     private func repairCable(
         slot: SlotID, address: IPv4Address, plan: NetworkPlan, doing: String
-    ) async throws {
+    ) async throws -> Bool {
         let interface = names.interface(slot)
         let link = try await links().first { $0.name == interface }
         if let alias = link?.alias, let owner = names.assignment(alias: alias)?.slot, owner != slot
@@ -207,8 +216,9 @@ extension HostControl {
             && link?.isUp == true
         if isRight {
             do {
-                return try await configureInside(
+                try await configureInside(
                     slot: slot, address: address, plan: plan, doing: doing)
+                return false
             } catch is HostControlError {
                 // The other end is not in this namespace: make the cable again.
             }
@@ -219,6 +229,7 @@ extension HostControl {
             replacing: link != nil)
         try await command(inHost(["ip", "-batch", "-"]), input: lines, doing: doing)
         try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
+        return true
     }
 
     private func configureInside(
@@ -231,7 +242,7 @@ extension HostControl {
 
     /// Changes the limit in place where there is one, and makes it where there is none.
     private func limitDevice(
-        _ device: String, tool: [String], bitsPerSecond: Int?, slot: SlotID
+        _ device: String, tool: [String], bitsPerSecond: Int?, slot: SlotID, isFresh: Bool
     ) async throws {
         guard let bitsPerSecond else {
             // Fails where there is no limit, which is what is wanted.
@@ -245,8 +256,10 @@ extension HostControl {
             )
         }
         let change = NetworkPlan.limitChangeCommands(device: device, bitsPerSecond: bitsPerSecond)
-        let changed = try await commands.run(tool, input: Array(change.utf8))
-        guard changed.exitCode != 0 else { return }
+        if !isFresh {
+            let changed = try await commands.run(tool, input: Array(change.utf8))
+            guard changed.exitCode != 0 else { return }
+        }
         try await command(
             tool, input: NetworkPlan.limitCommands(device: device, bitsPerSecond: bitsPerSecond),
             doing: "limit the bandwidth of \(slot) on \(device)")

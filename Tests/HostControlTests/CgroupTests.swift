@@ -35,7 +35,8 @@ struct CgroupTests {
                 "exec tail /dev/zero", slot: web(0), container: "app")
             #expect(result.exitCode == 128 + SIGKILL)
             let usage = try await host.control.usage(slot: web(0), container: "app")
-            #expect(usage.outOfMemoryKills == 1)
+            // Version 2 counts the shell's kill and that of its whole group.
+            #expect(1...2 ~= usage.outOfMemoryKills)
             #expect(usage.memoryPeakBytes > 24 << 20)
             #expect(usage.memoryPeakBytes <= 32 << 20)
             let other = try await host.control.usage(slot: web(0), container: "log")

@@ -169,8 +169,16 @@ struct NetworkTests {
         try await HostFixture.with { host in
             try #require(await host.control.capabilities.hasTrafficControl)
             try await addSets(host)
+            // One set gets its limit with its network.
+            let slow = NetworkSpec(egressBitsPerSecond: 20_000_000)
+            try await host.control.removeSetNetwork(slot: first)
+            try await host.control.ensureSetNetwork(
+                slot: first, address: try address(2), network: slow)
+            try await host.control.ensureSetNetwork(
+                slot: first, address: try address(2), network: slow)
+            let atBirth = try await rate(host)
+            #expect(atBirth > 17 && atBirth < 23, "\(atBirth) for 20")
             let cases: [(SlotID, NetworkSpec, Double)] = [
-                (first, NetworkSpec(egressBitsPerSecond: 20_000_000), 20),
                 (first, NetworkSpec(egressBitsPerSecond: 60_000_000), 60),
                 (first, NetworkSpec(), .infinity),
                 (second, NetworkSpec(ingressBitsPerSecond: 40_000_000), 40),
