@@ -1,0 +1,16 @@
+import Base
+
+/// Who sent something: a host, and which start of its agent.
+package struct SenderIdentity: Hashable, Sendable, CustomStringConvertible {
+    /// The host.
+    package var hostID: HostID
+    /// The start of its agent.
+    package var bootEpoch: BootEpoch
+
+    package init(hostID: HostID, bootEpoch: BootEpoch) {
+        self.hostID = hostID
+        self.bootEpoch = bootEpoch
+    }
+
+    package var description: String { "\(hostID.short)/\(bootEpoch.value)" }
+}
