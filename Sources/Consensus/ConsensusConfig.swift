@@ -10,7 +10,8 @@ package struct ConsensusConfig: Equatable, Sendable {
     /// it also refuses its vote to others.
     ///
     /// A dead leaseholder is replaced within about the upper bound plus two round trips.
-    package var electionTimeout: ClosedRange<Duration> = .milliseconds(1_000) ... .milliseconds(1_800)
+    package var electionTimeout: ClosedRange<Duration> =
+        .milliseconds(1_000) ... .milliseconds(1_800)
     /// The pause before a campaign that found no majority is tried again, drawn anew each time.
     package var campaignRetry: ClosedRange<Duration> = .milliseconds(250) ... .milliseconds(500)
     /// How long the lease lasts, counted from when a heartbeat was sent that a majority confirmed.

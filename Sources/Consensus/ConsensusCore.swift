@@ -49,8 +49,8 @@ package struct ConsensusCore: Machine, Sendable {
     var lastHeard: Instant
     var electionDeadline: Instant
     var campaign: Campaign?
-    /// The highest commit index that the leaseholder of this epoch spoke of.
-    var heardCommit = LogIndex.zero
+    /// The commit index that the leaseholder of this epoch first spoke of.
+    var heardCommit: LogIndex?
     var incoming: IncomingSnapshot?
 
     // Leading.
@@ -58,7 +58,10 @@ package struct ConsensusCore: Machine, Sendable {
     var followers: [HostID] = []
     var wantedVoters: [HostID]?
     var epochStart = LogIndex.zero
-    var uncommittedBytes = 0
+    /// Committed and durable here up to this index.
+    var settledIndex = LogIndex.zero
+    /// The size of the entries after it.
+    var unsettledBytes = 0
     var nextVoterHeartbeat = Instant.zero
     var nextFollowerHeartbeat = Instant.zero
     var handover: Handover?
@@ -144,7 +147,7 @@ package struct ConsensusCore: Machine, Sendable {
             propose(command, ticket: ticket, at: now, into: &outputs)
         case .persisted(let ticket): persisted(ticket, at: now, into: &outputs)
         case .setFollowers(let hosts):
-            followers = sortedOnce(hosts)
+            followers = inOrder(hosts)
             refreshPeers(at: now, into: &outputs)
         case .setVoters(let hosts): setVoters(hosts, at: now, into: &outputs)
         case .snapshotTaken(let taken): take(taken, into: &outputs)

@@ -51,6 +51,12 @@ struct EntryLog: Equatable, Sendable {
         return Array(entries[offset(of: first)...offset(of: last)])
     }
 
+    /// The size of the entries from one index to another, both included; the range must be here.
+    func byteCount(from first: LogIndex, through last: LogIndex) -> Int {
+        guard first <= last else { return 0 }
+        return entries[offset(of: first)...offset(of: last)].reduce(0) { $0 + $1.byteCount }
+    }
+
     /// Entries from an index on: at least one if there is one, then as many as the bounds allow.
     func entries(from first: LogIndex, countMaximum: Int, bytesMaximum: Int) -> [LogEntry] {
         guard first > baseIndex, first <= lastIndex else { return [] }
