@@ -54,7 +54,7 @@ extension ContainerSpec {
         let request = Quantity.text(millicores: cpu.requestMillicores)
         if cpu.requestMillicores < 0 {
             list.add("\(path).cpu.request", "\(request) is negative; 0 or more is allowed")
-        } else if cpu.requestMillicores > cpu.limitMillicores {
+        } else if cpu.limitMillicores > 0, cpu.requestMillicores > cpu.limitMillicores {
             list.add(
                 "\(path).cpu.request",
                 "the request \(request) is above the limit "
@@ -69,7 +69,7 @@ extension ContainerSpec {
         let request = Quantity.text(bytes: memory.requestBytes)
         if memory.requestBytes < 0 {
             list.add("\(path).memory.request", "\(request) is negative; 0 or more is allowed")
-        } else if memory.requestBytes > memory.limitBytes {
+        } else if memory.limitBytes > 0, memory.requestBytes > memory.limitBytes {
             list.add(
                 "\(path).memory.request",
                 "the request \(request) is above the limit "

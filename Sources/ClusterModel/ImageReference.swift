@@ -84,13 +84,19 @@ package enum ImageReference {
     private static func isRegistry(_ text: Substring) -> Bool {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count <= 2, let host = parts.first, !host.isEmpty else { return false }
-        let isHost = host.utf8.allSatisfy {
-            isDigit($0) || isLower($0) || isUpper($0) || $0 == UInt8(ascii: ".")
-                || $0 == UInt8(ascii: "-")
+        let isHost = host.split(separator: ".", omittingEmptySubsequences: false).allSatisfy {
+            isHostLabel($0)
         }
         guard parts.count == 2 else { return isHost }
         guard let port = Int(parts[1]), parts[1].utf8.allSatisfy(isDigit) else { return false }
         return isHost && (1...65_535).contains(port)
+    }
+
+    private static func isHostLabel(_ text: Substring) -> Bool {
+        func isWord(_ byte: UInt8) -> Bool { isDigit(byte) || isLower(byte) || isUpper(byte) }
+        guard let first = text.utf8.first, let last = text.utf8.last else { return false }
+        return isWord(first) && isWord(last)
+            && text.utf8.allSatisfy { isWord($0) || $0 == UInt8(ascii: "-") }
     }
 
     /// Letters and digits, with single separators between them.

@@ -110,7 +110,7 @@ package struct SetReport: Equatable, Sendable {
     package var phase: SetPhase
     /// Its IPv4 address, four bytes; empty while it has none.
     package var address: [UInt8]
-    /// Why it is not running; empty while it is.
+    /// Why it is not running; empty while it is, and cut to the bound of a kept text.
     package var reason: String
     /// Its containers, in the order of the spec.
     package var containers: [ContainerStatus]
@@ -123,7 +123,7 @@ package struct SetReport: Equatable, Sendable {
         self.placementIndex = placementIndex
         self.phase = phase
         self.address = address
-        self.reason = reason
+        self.reason = reason.bounded
         self.containers = containers
     }
 }

@@ -1,0 +1,195 @@
+import Base
+import Testing
+import Wire
+
+@testable import ClusterModel
+
+/// The rules of a spec, and its binary form.
+@Suite struct SpecTests {
+    static let good = ServiceSpec(
+        name: "web", sets: 6,
+        containers: [
+            ContainerSpec(
+                name: "app", image: "demo/web:1", command: ["httpd", "-f"],
+                environment: [
+                    EnvironmentVariable(name: "Z", value: "1"),
+                    EnvironmentVariable(name: "GREETING", value: "hello"),
+                ].sorted { $0.name < $1.name },
+                cpu: CPUSpec(requestMillicores: 250, limitMillicores: 500)),
+            ContainerSpec(name: "log", image: "localhost:5000/log@sha256:" + digits),
+        ],
+        network: NetworkSpec(
+            egressBitsPerSecond: 50_000_000,
+            publish: [PublishedPort(port: 8_080, hostPort: 18_080)]),
+        placement: PlacementSpec(datacenters: ["dc1"], apartFrom: ["batch"]))
+
+    static let digits = String(repeating: "0a", count: 32)
+
+    /// One broken rule: what to break, and where it must be reported.
+    struct Broken: Sendable, CustomTestStringConvertible {
+        let path: String
+        let change: @Sendable (inout ServiceSpec) -> Void
+        var testDescription: String { path }
+
+        init(_ path: String, _ change: @escaping @Sendable (inout ServiceSpec) -> Void) {
+            self.path = path
+            self.change = change
+        }
+    }
+
+    static let broken: [Broken] = [
+        Broken("service") { $0.name = "" },
+        Broken("service") { $0.name = "Web" },
+        Broken("service") { $0.name = "1web" },
+        Broken("service") { $0.name = "web-" },
+        Broken("service") { $0.name = String(repeating: "a", count: 41) },
+        Broken("service") { $0.name = "wéb" },
+        Broken("pool") { $0.pool = "a b" },
+        Broken("sets") { $0.sets = -1 },
+        Broken("sets") { $0.sets = 100_001 },
+        Broken("priority") { $0.priority = 101 },
+        Broken("containers") { $0.containers = [] },
+        Broken("containers") { spec in
+            spec.containers = (0..<17).map { ContainerSpec(name: "c\($0)", image: "a") }
+        },
+        Broken("containers") { spec in
+            spec.containers[0].command = Array(
+                repeating: String(repeating: "x", count: 4_096), count: 40)
+        },
+        Broken("containers[1].name") { $0.containers[1].name = "app" },
+        Broken("containers[0].name") { $0.containers[0].name = "APP" },
+        Broken("containers[0].image") { $0.containers[0].image = "Demo" },
+        Broken("containers[0].command[0]") { $0.containers[0].command = [""] },
+        Broken("containers[0].command[1]") { $0.containers[0].command = ["a", "b\0"] },
+        Broken("containers[0].command") {
+            $0.containers[0].command = Array(repeating: "a", count: 257)
+        },
+        Broken("containers[0].env.A=B") {
+            $0.containers[0].environment = [EnvironmentVariable(name: "A=B", value: "")]
+        },
+        Broken("containers[0].env.") {
+            $0.containers[0].environment = [EnvironmentVariable(name: "", value: "")]
+        },
+        Broken("containers[0].env.A") {
+            $0.containers[0].environment = [EnvironmentVariable(name: "A", value: "\0")]
+        },
+        Broken("containers[0].env.A") { spec in
+            spec.containers[0].environment = ["A", "A"].map {
+                EnvironmentVariable(name: $0, value: "")
+            }
+        },
+        Broken("containers[0].cpu.limit") { $0.containers[0].cpu.limitMillicores = 0 },
+        Broken("containers[0].cpu.request") { $0.containers[0].cpu.requestMillicores = 501 },
+        Broken("containers[0].cpu.request") { $0.containers[0].cpu.requestMillicores = -1 },
+        Broken("containers[0].memory.limit") {
+            $0.containers[0].memory = MemorySpec(requestBytes: 1, limitBytes: (4 << 20) - 1)
+        },
+        Broken("containers[0].memory.limit") { $0.containers[0].memory.limitBytes = Int.max },
+        Broken("containers[0].memory.request") { $0.containers[0].memory.requestBytes = -1 },
+        Broken("containers[0].memory.request") { $0.containers[0].memory.requestBytes = 1 << 30 },
+        Broken("containers[0].pids") { $0.containers[0].pidsMax = 0 },
+        Broken("network.egress") { $0.network.egressBitsPerSecond = -1 },
+        Broken("network.ingress") { $0.network.ingressBitsPerSecond = 999 },
+        Broken("network.publish[0].port") { $0.network.publish[0].port = 0 },
+        Broken("network.publish[0].host") { $0.network.publish[0].hostPort = 65_536 },
+        Broken("network.publish[0].transport") { $0.network.publish[0].transport = "sctp" },
+        Broken("network.publish[1].host") {
+            $0.network.publish.append(PublishedPort(port: 1, hostPort: 18_080))
+        },
+        Broken("placement.datacenters[0]") { $0.placement.datacenters = [""] },
+        Broken("placement.datacenters[1]") { $0.placement.datacenters = ["a", "a"] },
+        Broken("placement.spread[1]") { $0.placement.spread = [.host, .host] },
+        Broken("placement.apart-from[0]") { $0.placement.apartFrom = ["web"] },
+    ]
+
+    @Test("a broken rule is reported where it is broken, and only there", arguments: broken)
+    func reportsBrokenRule(broken: Broken) {
+        var spec = SpecTests.good
+        broken.change(&spec)
+        #expect(spec.problems().map(\.path) == [broken.path])
+        #expect(spec.problems().allSatisfy { !$0.sentence.isEmpty })
+    }
+
+    @Test("a good spec has no problem, and demands the sum of its requests")
+    func goodSpec() {
+        #expect(SpecTests.good.problems() == [])
+        #expect(
+            SpecTests.good.demand
+                == Resources(millicores: 350, memoryBytes: 128 << 20, sets: 1))
+        var published = SpecTests.good
+        published.network.publish.append(
+            PublishedPort(port: 53, hostPort: 18_080, transport: "udp"))
+        #expect(published.problems() == [])
+    }
+
+    @Test("the demand of a hostile spec does not trap")
+    func hostileDemand() {
+        var spec = SpecTests.good
+        spec.containers[0].memory.requestBytes = Int.max
+        spec.containers[1].memory.requestBytes = Int.max
+        spec.containers[0].cpu.requestMillicores = Int.min
+        spec.containers[1].cpu.requestMillicores = Int.min
+        #expect(spec.demand.memoryBytes == Int.max)
+        #expect(spec.demand.millicores == Int.min)
+        #expect(!spec.problems().isEmpty)
+    }
+
+    @Test(
+        "image references follow the distribution specification",
+        arguments: [
+            ("demo/web:1", true), ("busybox", true), ("x/a.b_c__d--e/f:V1.x-_", true),
+            ("registry.example:5000/a/b:1", true), ("localhost/a", true),
+            ("web@sha256:\(digits)", true), ("web:1@sha256:\(digits)", true),
+            ("EXAMPLE.com/web", true),
+            ("", false), ("Web", false), ("a//b", false), ("/a", false), ("a/", false),
+            ("a:", false), ("a:-x", false), ("a@sha256:12", false), ("a@md5:\(digits)", false),
+            ("a..b", false), ("-a", false), ("a b", false), ("a___b", false), (":1", false),
+            ("host.x:0/a", false), ("host.x:99999/a", false), ("a:b:c", false), ("../x", false),
+            (String(repeating: "a", count: 256), false),
+        ])
+    func imageReferences(text: String, isGood: Bool) {
+        #expect((ImageReference.problem(in: text) == nil) == isGood)
+    }
+
+    @Test("a spec is read back as it was written")
+    func specRoundTrip() throws {
+        #expect(try ServiceSpec(decoding: SpecTests.good.encoded) == SpecTests.good)
+        var odd = SpecTests.good
+        odd.sets = Int.min
+        odd.priority = Int.max
+        #expect(try ServiceSpec(decoding: odd.encoded) == odd)
+    }
+
+    @Test("slots, placements, phases and exits are read back as they were written")
+    func partsRoundTrip() throws {
+        let slot = SlotID(service: "web", ordinal: 3)
+        let placement = Placement(
+            slot: slot, host: HostID(testing: 1), revision: 2, epoch: Epoch(3), index: LogIndex(4))
+        #expect(try Placement(decoding: placement.encoded) == placement)
+        for phase in SetPhase.allCases {
+            #expect(try SetPhase(decoding: phase.encoded) == phase)
+        }
+        let exit = ContainerExit(code: 137, outOfMemory: true)
+        #expect(try ContainerExit(decoding: exit.encoded) == exit)
+    }
+
+    @Test("damaged bytes are refused or read, and never crash", arguments: [1, 2, 3] as [UInt64])
+    func damagedBytes(seed: UInt64) {
+        var random = RandomSource(seed: seed)
+        let good = SpecTests.good.encoded
+        for length in good.indices {
+            #expect(throws: WireError.self) { try ServiceSpec(decoding: Array(good[..<length])) }
+        }
+        for _ in 0..<500 {
+            var bytes = good
+            for _ in 0..<Int.random(in: 1...8, using: &random) {
+                bytes[Int.random(in: bytes.indices, using: &random)] = UInt8.random(
+                    in: 0...255, using: &random)
+            }
+            if let spec = try? ServiceSpec(decoding: bytes) {
+                _ = spec.problems()
+                _ = spec.demand
+            }
+        }
+    }
+}
