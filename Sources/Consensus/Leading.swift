@@ -223,11 +223,16 @@ extension ConsensusCore {
         switch peers[position].mode {
         case .probe: peers[position].mode = .replicate
         case .replicate: break
-        case .snapshot:
-            // Only when the log goes on where the peer is; heartbeats meanwhile say nothing.
-            guard log.epoch(at: peers[position].match) != nil else { return }
-            peers[position].probe(from: peers[position].match.next)
-            peers[position].mode = .replicate
+        case .snapshot(let transfer):
+            // Heartbeats meanwhile say nothing; entries go on where the peer is, if they are here.
+            if log.epoch(at: peers[position].match) != nil {
+                peers[position].probe(from: peers[position].match.next)
+                peers[position].mode = .replicate
+            } else if peers[position].match >= transfer.snapshot.index {
+                // It took so long that the log starts later by now: the next heartbeat finds that
+                // out and sends the newer snapshot.
+                peers[position].probe(from: peers[position].match.next)
+            }
         }
     }
 
