@@ -105,7 +105,7 @@ package actor BlobWriter {
         try folders.keep(complete, asBlob: digest)
     }
 
-    /// Gives up and removes what was written. Idempotent.
+    /// Gives up and removes what was written; idempotent.
     package func abort() {
         staged = nil
     }

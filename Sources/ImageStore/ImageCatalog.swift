@@ -9,11 +9,16 @@ struct ImageCatalog {
     /// References whose images could not be opened, with their manifests: they stay in the index.
     private var damaged: [String: Digest] = [:]
 
+    /// True when there was an index and all it names could be opened: what it does not name is
+    /// then of no use.
+    private(set) var isComplete = false
+
     init() {}
 
     /// Reads the index and every manifest and configuration it names.
     init(restoring folders: StoreFolders) throws {
-        for (reference, digest) in try ImageCatalog.readIndex(folders) {
+        guard let index = try ImageCatalog.readIndex(folders) else { return }
+        for (reference, digest) in index {
             do {
                 insert(try ImageCatalog.open(digest, reference: reference, folders: folders))
             } catch let error as ImageError {
@@ -21,6 +26,7 @@ struct ImageCatalog {
                 damaged[reference] = digest
             }
         }
+        isComplete = damaged.isEmpty
     }
 
     /// The image of a reference in its short form.
@@ -33,9 +39,22 @@ struct ImageCatalog {
         images.first { $0.manifestDigest == digest }
     }
 
-    /// Adds an image; one of the same reference is replaced.
+    /// Adds an image under its reference.
+    ///
+    /// Another image that had the reference and no other stays as `name@sha256:…`: a set may still
+    /// run it, or go back to it.
     mutating func insert(_ image: StoredImage) {
+        let former = self.image(reference: image.reference)
         _ = remove(reference: image.reference)
+        if let former, former.manifestDigest != image.manifestDigest,
+            self.image(manifest: former.manifestDigest) == nil
+        {
+            place(former.named(ImageName.displaced(former)))
+        }
+        place(image)
+    }
+
+    private mutating func place(_ image: StoredImage) {
         let place = images.firstIndex { $0.reference > image.reference } ?? images.endIndex
         images.insert(image, at: place)
     }
@@ -84,9 +103,9 @@ struct ImageCatalog {
         return image
     }
 
-    private static func readIndex(_ folders: StoreFolders) throws -> [(String, Digest)] {
+    private static func readIndex(_ folders: StoreFolders) throws -> [(String, Digest)]? {
         let name = "index.json in \(folders.path)"
-        guard faccessat(folders.root.descriptor, "index.json", F_OK, 0) == 0 else { return [] }
+        guard faccessat(folders.root.descriptor, "index.json", F_OK, 0) == 0 else { return nil }
         let file = try OpenFile(
             in: folders.root, "index.json", flags: O_RDONLY, attempt: "open \(name)")
         // Our own file: its size is bounded by what was loaded, not by the limits for archives.
@@ -103,7 +122,7 @@ struct ImageCatalog {
         return index.manifests.compactMap { document in
             guard
                 let text = document.annotations?[Annotation.reference],
-                let reference = ImageName(text)?.text,
+                let reference = try? ImageName.listed(text),
                 let digest = Digest(document.digest)
             else { return nil }
             return (reference, digest)

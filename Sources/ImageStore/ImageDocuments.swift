@@ -127,9 +127,9 @@ private func explanation(_ error: DecodingError) -> String {
     }
     switch error {
     case .keyNotFound(let key, let context):
-        return "\(place(context, key.stringValue).prefix(120)) is missing"
+        return "\(printable(place(context, key.stringValue).utf8)) is missing"
     case .typeMismatch(_, let context), .valueNotFound(_, let context):
-        return "\(place(context).prefix(120)) has the wrong type"
+        return "\(printable(place(context).utf8)) has the wrong type"
     case .dataCorrupted: return "it is not JSON"
     @unknown default: return "it is not as specified"
     }

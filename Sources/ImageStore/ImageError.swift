@@ -45,3 +45,12 @@ package struct ImageError: Error, Equatable, Sendable, CustomStringConvertible {
 
     package var description: String { sentence }
 }
+
+/// A name from outside for a message: at most 120 bytes of it, and nothing a terminal would obey.
+func printable(_ bytes: some Sequence<UInt8>) -> String {
+    var scalars = String.UnicodeScalarView()
+    for scalar in String(decoding: Array(bytes.prefix(120)), as: UTF8.self).unicodeScalars {
+        scalars.append(scalar.value < 32 || (127..<160).contains(scalar.value) ? "?" : scalar)
+    }
+    return String(scalars)
+}

@@ -12,7 +12,9 @@ package struct ImageLimits: Hashable, Sendable {
     package var archiveEntriesMax = 100_000
     /// Images in one archive.
     package var archiveImagesMax = 1_000
-    /// Layers of one image. The names of this many fit into the one page that mount(2) takes:
+    /// Layers of one image.
+    ///
+    /// The names of this many fit into the one page that mount(2) takes:
     /// 127 × (12 digits + 1) + the container's own folders < 4,096.
     package var layersMax = 127
     /// Entries of one layer.

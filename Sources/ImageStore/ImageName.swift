@@ -26,8 +26,26 @@ struct ImageName: Hashable, Sendable {
             let problem = ImageReference.problem(in: reference) ?? "must be a name with a tag"
             throw ImageError(
                 .refused,
-                "could not use \"\(reference.prefix(80))\" as an image name: it \(problem)")
+                "could not use \"\(printable(reference.utf8))\" as an image name: it \(problem)")
         }
         return parsed
+    }
+
+    /// The text under which the catalog knows what an operator or the index names: the short form,
+    /// or `name@sha256:…` for an image whose name went to another one.
+    static func listed(_ reference: String) throws -> String {
+        guard reference.contains("@"), ImageReference.problem(in: reference) == nil else {
+            return try parse(reference).text
+        }
+        return reference
+    }
+
+    /// The name of an image whose reference goes to another one: with the digest for the tag.
+    static func displaced(_ image: StoredImage) -> String {
+        let reference = image.reference
+        guard !reference.contains("@"), let colon = reference.lastIndex(of: ":") else {
+            return reference
+        }
+        return "\(reference[..<colon])@\(image.manifestDigest)"
     }
 }

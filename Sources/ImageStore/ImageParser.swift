@@ -37,7 +37,7 @@ struct ImageParser {
             throw ImageError(
                 .unsupported,
                 "could not use \(name): it is not a container image but "
-                    + "\(document.config.mediaType?.prefix(80) ?? "")")
+                    + "\(printable((document.config.mediaType ?? "").utf8))")
         }
         guard (1...limits.layersMax).contains(document.layers.count) else {
             throw refusal(
@@ -55,7 +55,7 @@ struct ImageParser {
         else {
             throw ImageError(
                 .unsupported,
-                "could not use \(name): it is for \(os.prefix(20))/\(architecture.prefix(20)), and "
+                "could not use \(name): it is for \(printable(os.utf8))/\(printable(architecture.utf8)), and "
                     + "this host is linux/\(Platform.architecture); build the image for it")
         }
     }
@@ -70,7 +70,7 @@ struct ImageParser {
         return try zip(descriptors, diffIDs).map { document, text in
             let (digest, size) = try descriptor(document, of: name)
             guard let diffID = Digest(text) else {
-                throw refusal(name, "\"\(text.prefix(80))\" is not a sha256 digest")
+                throw refusal(name, "\"\(printable(text.utf8))\" is not a sha256 digest")
             }
             return StoredImage.Layer(
                 digest: digest, diffID: diffID,
@@ -82,7 +82,7 @@ struct ImageParser {
     /// The digest and size of a descriptor, both within their bounds.
     func descriptor(_ document: DescriptorDocument, of name: String) throws -> (Digest, Int) {
         guard let digest = Digest(document.digest) else {
-            throw refusal(name, "\"\(document.digest.prefix(80))\" is not a sha256 digest")
+            throw refusal(name, "\"\(printable(document.digest.utf8))\" is not a sha256 digest")
         }
         guard (1...limits.blobBytesMax).contains(document.size) else {
             throw refusal(

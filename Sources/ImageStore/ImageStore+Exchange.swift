@@ -18,7 +18,7 @@ extension ImageStore {
         try await blobs.read(digest, offset: offset, maximum: maximum)
     }
 
-    /// Begins to receive a blob from a peer. It is not in the store until `finish` says so.
+    /// Begins to receive a blob from a peer; it is not in the store until `finish` says so.
     ///
     /// Refused when the size is beyond `limits.blobBytesMax` or would not leave the reserve free.
     package nonisolated func receive(
@@ -27,10 +27,14 @@ extension ImageStore {
         try await blobs.receive(digest, expectedSize: expectedSize)
     }
 
-    /// Makes an image of a manifest blob that is here with all it names: verifies it like a
-    /// loaded one, unpacks its layers and lists it under the reference. Idempotent.
+    /// Makes an image of a manifest blob that is here with all it names; idempotent.
+    ///
+    /// It is verified like a loaded one, its layers are unpacked, and it is listed under the
+    /// reference.
     package func adopt(manifest digest: Digest, reference: String) async throws -> StoredImage {
         let name = try ImageName.parse(reference).text
-        throw ImageError(.unsupported, "could not adopt \(name)")
+        let image = try ImageCatalog.open(digest, reference: name, folders: folders)
+        try store([image], unpackingFrom: { try folders.openBlob($0) }, keepingFrom: nil)
+        return image
     }
 }

@@ -48,6 +48,7 @@ package actor ImageStore {
         try folders.emptyStaging()
         let restored = try ImageCatalog(restoring: folders)
         catalog.withLock { $0 = restored }
+        try ImageStore.discardStrays(folders, catalog: restored)
     }
 
     /// All images, sorted by reference; an image with two references is there twice.
@@ -55,8 +56,10 @@ package actor ImageStore {
         catalog.withLock { $0.images }
     }
 
-    /// The image a reference names; `web` means `web:latest`, and `docker.io/demo/web:1` is
-    /// `demo/web:1`. A reference may also be `name@sha256:…` or the manifest digest alone.
+    /// The image a reference names.
+    ///
+    /// `web` means `web:latest`, and `docker.io/demo/web:1` is `demo/web:1`. A reference may also
+    /// be `name@sha256:…` or the manifest digest alone.
     package nonisolated func image(reference: String) -> StoredImage? {
         if let at = reference.lastIndex(of: "@") {
             return Digest(reference[reference.index(after: at)...]).flatMap(image(manifest:))
@@ -71,13 +74,14 @@ package actor ImageStore {
         catalog.withLock { $0.image(manifest: digest) }
     }
 
-    /// What was wrong with images that the index names and that could not be opened at start, one
-    /// sentence each; such images are not listed. Loading them again repairs them.
+    /// What was wrong with images that could not be opened at start, one sentence each.
+    ///
+    /// They are not listed; loading them again repairs them.
     package nonisolated func damages() -> [String] {
         catalog.withLock { $0.damages }
     }
 
-    /// Gives an image a further name. A name that another image had moves to this one.
+    /// Gives an image a further name; one that another image had moves to this one.
     package func tag(reference: String, manifest: Digest) throws {
         let name = try ImageName.parse(reference).text
         guard let image = image(manifest: manifest) else {
@@ -89,10 +93,12 @@ package actor ImageStore {
         try record([image.named(name)])
     }
 
-    /// Takes a name away. With the last name of an image its blobs and layers go too, unless
-    /// another image or a container's root still uses them.
+    /// Takes a name away.
+    ///
+    /// With the last name of an image its blobs and layers go too, unless another image or a
+    /// container's root still uses them.
     package func remove(reference: String) throws {
-        let name = try ImageName.parse(reference).text
+        let name = try ImageName.listed(reference)
         var changed = catalog.withLock { $0 }
         guard changed.remove(reference: name) else {
             throw ImageError(
@@ -114,11 +120,28 @@ package actor ImageStore {
         guard changed.images != before.images else { return }
         try changed.write(to: folders)
         catalog.withLock { $0 = changed }
-        try discardUnused(from: before)
+    }
+
+    // MARK: Removing what nothing uses
+
+    /// Removes blobs and layers that nothing names: a crash between two steps left them, or a
+    /// transfer that was not completed. With a missing or damaged index nothing is removed.
+    private static func discardStrays(_ folders: StoreFolders, catalog: ImageCatalog) throws {
+        guard catalog.isComplete else { return }
+        let blobs = Set(catalog.images.flatMap(\.blobDigests))
+        for name in try folders.blobs.names(naming: "the blob folder") {
+            guard let digest = Digest(hexadecimal: name), !blobs.contains(digest) else { continue }
+            try folders.removeBlob(digest)
+        }
+        guard let layers = folders.layersInUse(catalog) else { return }
+        for name in try folders.layers.names(naming: "the layer folder") {
+            guard let digest = Digest(hexadecimal: name), !layers.contains(digest) else { continue }
+            try folders.removeLayer(digest)
+        }
     }
 
     /// Removes blobs and layers that the catalog `before` used and nothing uses any more.
-    func discardUnused(from before: ImageCatalog) throws {
+    private func discardUnused(from before: ImageCatalog) throws {
         let now = catalog.withLock { $0 }
         let blobsKept = Set(now.images.flatMap(\.blobDigests))
         for digest in Set(before.images.flatMap(\.blobDigests)).subtracting(blobsKept) {
@@ -129,14 +152,7 @@ package actor ImageStore {
 
     /// Removes those of these unpacked layers that neither an image nor a container's root uses.
     func discardLayers(_ candidates: Set<Digest>) throws {
-        let now = catalog.withLock { $0 }
-        var kept = Set(now.images.flatMap { $0.layers.map(\.diffID) })
-        guard !candidates.isSubset(of: kept) else { return }
-        for container in try folders.containers() {
-            // A record that cannot be read keeps every layer: deleting a layer in use is worse.
-            guard let record = try folders.rootRecord(container) else { continue }
-            kept.formUnion(record.layers)
-        }
+        guard let kept = folders.layersInUse(catalog.withLock { $0 }) else { return }
         for digest in candidates.subtracting(kept) { try folders.removeLayer(digest) }
     }
 }

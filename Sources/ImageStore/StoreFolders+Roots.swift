@@ -60,4 +60,19 @@ extension StoreFolders {
             manifest: record.manifest.description, layers: record.layers.map(\.description))
         try replaceFile("image", in: folder, with: encodeDocument(document))
     }
+
+    /// The unpacked layers that an image or a container's root uses; nil when that cannot be told,
+    /// and then none may be removed.
+    func layersInUse(_ catalog: ImageCatalog) -> Set<Digest>? {
+        var used = Set(catalog.images.flatMap { $0.layers.map(\.diffID) })
+        guard let ids = try? containers() else { return nil }
+        for id in ids {
+            do {
+                if let record = try rootRecord(id) { used.formUnion(record.layers) }
+            } catch {
+                return nil
+            }
+        }
+        return used
+    }
 }

@@ -64,6 +64,14 @@ final class StoreFolders: Sendable {
         try folder.synchronize(naming: "the folder of \(name)")
     }
 
+    /// Brings everything written so far to the disk.
+    func synchronize() throws {
+        let status = clinux_image_sync(staging.descriptor)
+        guard status == 0 else {
+            throw ImageError(attempt: "bring images to the disk of \(path)", code: -status)
+        }
+    }
+
     /// Throws `.noSpace` when writing this many bytes more would leave less than the reserve.
     func requireFree(_ size: Int, attempt: String) throws {
         let free = clinux_image_free_bytes(staging.descriptor)

@@ -55,4 +55,16 @@ package struct ImageConfiguration: Hashable, Sendable {
     package let user: String
     /// The signal that asks the process to stop, as `SIGTERM` or `15`; nil for the default.
     package let stopSignal: String?
+
+    package init(
+        entrypoint: [String] = [], command: [String] = [], environment: [String] = [],
+        workingDirectory: String = "/", user: String = "", stopSignal: String? = nil
+    ) {
+        self.entrypoint = entrypoint
+        self.command = command
+        self.environment = environment
+        self.workingDirectory = workingDirectory
+        self.user = user
+        self.stopSignal = stopSignal
+    }
 }

@@ -42,8 +42,10 @@ final class ThreadExecutor: SerialExecutor {
     func isIsolatingCurrentContext() -> Bool? { queue.isCurrentThread }
 }
 
-/// The jobs of one thread, in order. The thread keeps the queue alive, not the executor: so the
-/// last reference to the executor may go away on the thread itself.
+/// The jobs of one thread, in order.
+///
+/// The thread keeps the queue alive, not the executor: so the last reference to the executor may
+/// go away on the thread itself.
 private final class JobQueue: Sendable {
     private struct State {
         /// Each with its executor, which so outlives the job even if the job ends its actor.
@@ -53,7 +55,9 @@ private final class JobQueue: Sendable {
     }
 
     private let state = Mutex(State())
-    /// Counts waiting jobs. Never moved or freed while the queue lives; sem_post(3) and
+    /// Counts waiting jobs.
+    ///
+    /// Never moved or freed while the queue lives; sem_post(3) and
     /// sem_wait(3) are made for use from any thread, hence unsafe only in the compiler's eyes.
     nonisolated(unsafe) private let waiting: UnsafeMutablePointer<sem_t>
 
