@@ -8,7 +8,7 @@ import Wire
 
 /// What holds after any history, for made-up histories.
 @Suite struct PropertyTests {
-    static let seeds: [UInt64] = Array(1...12)
+    static let seeds: [UInt64] = Array(1...8)
 
     @Test("counts stay true, capacity holds and plans are carried out whole", arguments: seeds)
     func historyKeepsInvariants(seed: UInt64) throws {
@@ -109,20 +109,20 @@ import Wire
         }
     }
 
-    @Test("two thousand hosts and twenty thousand sets are planned and recovered quickly")
+    @Test("hundreds of hosts and thousands of sets are filled evenly and recovered")
     func largeCluster() {
         var cluster = Cluster()
         var number = 0
-        cluster.addHosts(2_000) {
+        cluster.addHosts(500) {
             number += 1
             $0.zone = Zone(datacenter: "dc\(number % 3)", rack: "r\(number % 60)")
         }
         for service in 0..<10 {
-            cluster.apply(.applyService(Cluster.web("s\(service)", sets: 2_000)))
+            cluster.apply(.applyService(Cluster.web("s\(service)", sets: 500)))
         }
         cluster.settle(maximum: 8_192)
         let counts = cluster.state.hosts.map(\.slots.count)
-        #expect(counts.reduce(0, +) == 20_000)
+        #expect(counts.reduce(0, +) == 5_000)
         #expect((counts.max() ?? 0) - (counts.min() ?? 0) <= 10)
         for host in cluster.state.hosts.prefix(20) {
             cluster.apply(.declareHostLost(host.id, host.bootEpoch, reason: "test"))
