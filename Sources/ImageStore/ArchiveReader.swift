@@ -24,9 +24,9 @@ struct ArchiveEntry {
     var attributes: [(name: String, value: [UInt8])] = []
 }
 
-/// Reads a tar entry by entry with libarchive. Not for use from two threads.
+/// Reads a tar entry by entry with libarchive.
 ///
-/// Only tar is accepted, and of the compressions only those that libarchive does itself: with
+/// Not for use from two threads. Only tar is accepted, and of the compressions only those that libarchive does itself: with
 /// everything enabled it would start other programs for some, at the bidding of a file's first
 /// bytes.
 final class ArchiveReader {
@@ -79,7 +79,9 @@ final class ArchiveReader {
         _ = archive_read_support_filter_bzip2(handle)
     }
 
-    /// The next entry; nil at the end. A warning, such as a name that is not in the locale's
+    /// The next entry; nil at the end.
+    ///
+    /// A warning, such as a name that is not in the locale's
     /// character set, is no failure: names are only bytes here.
     func next() throws -> ArchiveEntry? {
         var pointer: OpaquePointer?

@@ -151,8 +151,9 @@ struct ImageLayout {
         }
     }
 
-    /// A file that manifest.json names, now also known as a blob. One that is named for its
-    /// digest must have it.
+    /// A file that manifest.json names, now also known as a blob.
+    ///
+    /// One that is named for its digest must have it.
     private mutating func take(_ path: String) throws -> StagedArchive.Content {
         guard let content = archive.content(path) else {
             throw archive.refusal("\"\(printable(path.utf8))\" is missing in it")

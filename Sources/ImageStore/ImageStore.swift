@@ -124,8 +124,10 @@ package actor ImageStore {
 
     // MARK: Removing what nothing uses
 
-    /// Removes blobs and layers that nothing names: a crash between two steps left them, or a
-    /// transfer that was not completed. With a missing or damaged index nothing is removed.
+    /// Removes blobs and layers that nothing names.
+    ///
+    /// A crash between two steps left them, or a transfer that was not completed. With a missing
+    /// or damaged index nothing is removed.
     private static func discardStrays(_ folders: StoreFolders, catalog: ImageCatalog) throws {
         guard catalog.isComplete else { return }
         let blobs = Set(catalog.images.flatMap(\.blobDigests))

@@ -17,7 +17,7 @@ struct LayerPath: Equatable {
         case ignored
     }
 
-    /// Checks a path from a tar. `role` says what it is, for the refusal: `entry`, `hard link`.
+    /// Checks a path from a tar; `role` says what it is, for the refusal.
     init(_ path: [UInt8], role: String, limits: ImageLimits, layer: String) throws {
         func refusal(_ why: String) -> ImageError {
             return ImageError(

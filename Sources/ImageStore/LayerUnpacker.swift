@@ -210,8 +210,9 @@ extension LayerUnpacker {
         }
     }
 
-    /// File capabilities and users' own attributes. All others would speak to this host: `trusted`
-    /// and `user.overlay` to overlayfs, `security` to its access control.
+    /// True for file capabilities and users' own attributes.
+    ///
+    /// All others would speak to this host: `trusted` and `user.overlay` to overlayfs, `security` to its access control.
     static func isKept(_ attribute: String) -> Bool {
         if attribute == "security.capability" { return true }
         return attribute.hasPrefix("user.") && !attribute.hasPrefix("user.overlay.")

@@ -150,7 +150,7 @@ struct StagedArchive {
         }
     }
 
-    /// Copies one file and computes its digest. A file that is named for its digest must have it.
+    /// Copies one file and computes its digest; one that is named for its digest must have it.
     private mutating func add(
         _ path: String, read: (UnsafeMutableRawBufferPointer) throws -> Int
     ) throws {

@@ -55,6 +55,19 @@ final class TestFolder: Sendable {
         lstat(path, &facts)
         return facts
     }
+
+    /// The size of an extended attribute in bytes; nil when the file has none of that name.
+    ///
+    /// getxattr(2) is looked up by name because Foundation does not show it.
+    func attributeSize(_ path: String, _ name: String) -> Int? {
+        typealias GetAttribute =
+            @convention(c) (
+                UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafeMutableRawPointer?, Int
+            ) -> Int
+        guard let address = dlsym(nil, "getxattr") else { return nil }
+        let size = unsafeBitCast(address, to: GetAttribute.self)(path, name, nil, 0)
+        return size < 0 ? nil : size
+    }
 }
 
 /// Unpacking gives files their owners, which only root may do.
