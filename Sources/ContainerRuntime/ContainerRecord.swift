@@ -5,9 +5,9 @@ import ClusterModel
 ///
 /// Written before the container exists (`intended`), so a crash at any point leaves a record that
 /// says what to clean up. Plain lines of `key value`; values hold no line breaks.
-struct ContainerRecord: Sendable, Equatable {
-    /// How far its making went.
-    enum Stage: String, Sendable {
+package struct ContainerRecord: Sendable, Equatable {
+    /// How far a container's making went.
+    package enum Stage: String, Sendable {
         /// The monitor may or may not have been started.
         case intended
         /// It waits for the start.
@@ -16,27 +16,35 @@ struct ContainerRecord: Sendable, Equatable {
         case started
     }
 
-    var id: String
-    var slot: SlotID
-    var container: String
-    var placementIndex: LogIndex
-    var rootPath: String
-    var cgroupsPath: String
-    var stopSignal: String?
+    /// The container.
+    package var id: String
+    /// The set it belongs to.
+    package var slot: SlotID
+    /// Its name within the set.
+    package var container: String
+    /// The log index of the placement it runs for.
+    package var placementIndex: LogIndex
+    /// Its mounted root.
+    package var rootPath: String
+    /// Its cgroup below every hierarchy's root.
+    package var cgroupsPath: String
+    /// The signal that asks it to end; nil means SIGTERM.
+    package var stopSignal: String?
     /// The boot of the host in which the processes below lived.
-    var bootID: String
-    var stage: Stage
+    package var bootID: String
+    /// How far its making went.
+    package var stage: Stage
     /// The container's first process.
-    var process: ProcessIdentity?
+    package var process: ProcessIdentity?
     /// Its monitor.
-    var monitor: ProcessIdentity?
+    package var monitor: ProcessIdentity?
     /// Folders of cgroups above its own that were not there before it, innermost first.
-    var cgroupParents: [String]
+    package var cgroupParents: [String]
 
     private static let header = "shoal-container 1"
 
     /// The record as the file's text.
-    var text: String {
+    package var text: String {
         var lines = [
             ContainerRecord.header, "id \(id)", "slot \(slot)", "container \(container)",
             "placement \(placementIndex)", "root \(rootPath)", "cgroup \(cgroupsPath)",
@@ -51,7 +59,7 @@ struct ContainerRecord: Sendable, Equatable {
     }
 
     /// Reads a record; nil when it is not whole or not one.
-    init?(text: String) {
+    package init?(text: String) {
         let lines = text.split(separator: "\n")
         guard lines.first == Substring(ContainerRecord.header), lines.last == "end" else {
             return nil
@@ -80,7 +88,7 @@ struct ContainerRecord: Sendable, Equatable {
             monitor: ContainerRecord.process(values["monitor"]), cgroupParents: parents)
     }
 
-    init(
+    package init(
         id: String, slot: SlotID, container: String, placementIndex: LogIndex, rootPath: String,
         cgroupsPath: String, stopSignal: String?, bootID: String, stage: Stage,
         process: ProcessIdentity? = nil, monitor: ProcessIdentity? = nil,

@@ -53,7 +53,8 @@ extension ContainerRuntime {
             return ContainerProcess(
                 id: launch.id, pid: report.container, conmonPid: report.monitor)
         } catch {
-            try? await remove(launch.id)
+            // In a task of its own, which does not end with a caller that was cancelled.
+            await Task { try? await remove(launch.id) }.value
             throw error
         }
     }
@@ -94,25 +95,37 @@ extension ContainerRuntime {
             ("resolv.conf", NetworkFiles.resolver(nameServers: launch.nameServers)),
         ]
         for (file, text) in files { try HostFiles.write(text, to: "\(folder)/\(file)") }
+        let mounts = files.map { file, _ in
+            RuntimeBundle.FileMount(source: "\(folder)/\(file)", destination: "/etc/\(file)")
+        }
+        let bundle = try ContainerRuntime.bundle(for: launch, fileMounts: mounts)
+        try HostFiles.write(bundle.configuration, to: "\(folder)/config.json", mode: 0o600)
+        let surroundings = Surroundings(
+            user: launch.user, workingDirectory: launch.workingDirectory,
+            environment: launch.environment)
+        try HostFiles.write(surroundings.text, to: "\(folder)/surroundings", mode: 0o600)
+        let log = LogReader(path: logPath(launch.id))
+        log.endLines()
+        // Kept apart from what conmon does: it throws the whole file away at its limit.
+        if let status = HostFiles.status(log.path), status.size > settings.logBytesMax / 2 {
+            rename(log.path, log.path + ".1")
+        }
+        return record
+    }
+
+    private static func bundle(
+        for launch: ContainerLaunch, fileMounts: [RuntimeBundle.FileMount]
+    ) throws -> RuntimeBundle {
         let user = try ContainerUser.resolve(launch.user, root: launch.rootPath)
-        let bundle = RuntimeBundle(
+        return RuntimeBundle(
             slot: launch.slot, container: launch.container,
             placementIndex: launch.placementIndex, rootPath: launch.rootPath,
             arguments: launch.arguments, environment: launch.environment,
             workingDirectory: launch.workingDirectory, user: user.user, home: user.home,
             networkNamespacePath: launch.networkNamespacePath, cgroupsPath: launch.cgroupsPath,
-            limits: launch.limits,
-            fileMounts: files.map {
-                .init(source: "\(folder)/\($0.0)", destination: "/etc/\($0.0)")
-            },
-            openFilesMax: min(RuntimeBundleDefaults.openFilesMax, Int(clinux_open_files_max())),
+            limits: launch.limits, fileMounts: fileMounts,
+            openFilesMax: ContainerRuntime.openFilesMax,
             architecture: ContainerRuntime.architecture)
-        try HostFiles.write(bundle.configuration, to: "\(folder)/config.json", mode: 0o600)
-        // Kept apart from what conmon does: it throws the whole file away at its limit.
-        if let log = HostFiles.status(logPath(launch.id)), log.size > settings.logBytesMax / 2 {
-            rename(logPath(launch.id), logPath(launch.id) + ".1")
-        }
-        return record
     }
 
     /// Starts conmon, which starts the OCI runtime, and hears how that went.
@@ -161,6 +174,8 @@ extension ContainerRuntime {
     private func monitorCommand(_ id: String) -> [String] {
         let folder = bundlePath(id)
         return [
+            // conmon leaves the mark of an out-of-memory kill in the folder it runs in.
+            "sh", "-c", "cd \"$0\" && exec \"$@\"", folder,
             conmon, "--api-version", "1", "--cid", id, "--cuuid", id, "--name", id,
             "--runtime", wrapperPath, "--bundle", folder, "--exit-dir", "\(settings.folder)/exits",
             "--container-pidfile", "\(folder)/container.pid",
@@ -196,7 +211,12 @@ extension ContainerRuntime {
         return bytes
     }
 
-    private static var architecture: SeccompArchitecture {
+    /// A process may hand on only what it may have itself.
+    static var openFilesMax: Int {
+        min(RuntimeBundleDefaults.openFilesMax, Int(clinux_open_files_max()))
+    }
+
+    static var architecture: SeccompArchitecture {
         #if arch(arm64)
             .arm
         #else

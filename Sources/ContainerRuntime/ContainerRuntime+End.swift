@@ -26,6 +26,8 @@ extension ContainerRuntime {
             if result.exitCode == 0, await watcher.isReadable(end.number, within: grace) {
                 return await settle(record)
             }
+            // A caller that no longer waits has not agreed to a kill.
+            try Task.checkCancellation()
         }
         try await kill(record)
     }
@@ -63,8 +65,8 @@ extension ContainerRuntime {
             }
             HostFiles.removeTree(state)
         }
-        record?.monitor?.open()?.signal(SIGKILL)
         if let record {
+            if isMonitored(record) { record.monitor?.open()?.signal(SIGKILL) }
             cgroups.remove(record.cgroupsPath, parents: record.cgroupParents)
             knownParents.subtract(record.cgroupParents.filter { !HostFiles.exists($0) })
         }
@@ -87,6 +89,7 @@ extension ContainerRuntime {
         guard let end = running(record) else { return await settle(record) }
         _ = try? await runtime(["kill", record.id, "KILL"])
         if await !watcher.isReadable(end.number, within: .seconds(2)) {
+            try Task.checkCancellation()
             end.signal(SIGKILL)
             guard await watcher.isReadable(end.number, within: ContainerRuntime.killTimeout) else {
                 throw RuntimeError(

@@ -1,20 +1,26 @@
 import Base
+import ClusterModel
 import EventLoop
+import Glibc
 import HostPlan
 
 extension ContainerRuntime {
-    /// Runs one more command in a running container, with its limits, rights and filter.
+    /// Runs one more command in a running container, with its limits, rights and environment.
     ///
     /// Input and output are streamed, there is no terminal; `wait()` gives the command's exit code.
-    /// The user is written as in a launch and defaults to the container's. Throws `RuntimeError`
-    /// when the container does not run; a command that is not there ends with code 1 or 127 and the
-    /// runtime's words on standard error. Killing the result with SIGKILL kills the runtime's side
-    /// alone: send SIGTERM first, which it hands on.
+    /// The user is written as in a launch and defaults to the container's; `environment` wins over
+    /// the container's own. Throws `RuntimeError` when the container does not run; a command that is
+    /// not there ends with a code other than 0 and the runtime's words on standard error. Killing
+    /// the result with SIGKILL ends the runtime's side alone: send SIGTERM first, it is handed on.
     package func exec(
         _ id: String, command: [String], user: String? = nil, environment: [String] = []
     ) async throws -> RunningCommand {
         let attempt = "run a command in the container \(id)"
-        guard let record = record(of: id), record.stage == .started, running(record) != nil else {
+        guard ContainerLaunch.isValid(id: id), let record = record(of: id),
+            record.stage == .started, running(record) != nil,
+            let surroundings = HostFiles.text("\(bundlePath(id))/surroundings")
+                .flatMap({ Surroundings(text: $0) })
+        else {
             throw RuntimeError(
                 .notRunning, attempt, cause: "it does not run", advice: "see `shoal sets`")
         }
@@ -28,15 +34,43 @@ extension ContainerRuntime {
                 .badLaunch, attempt, cause: "the command is empty or not plain text",
                 advice: "write it after `--`")
         }
-        // Without this the command could gain rights that the container's own processes cannot.
-        var arguments = ["exec", "--no-new-privs"]
-        if let user, !user.isEmpty {
-            let resolved = try ContainerUser.resolve(user, root: record.rootPath).user
-            arguments.append("--user=\(resolved.uid):\(resolved.gid)")
-        }
-        arguments += environment.map { "--env=\($0)" }
+        let resolved = try ContainerUser.resolve(user ?? surroundings.user, root: record.rootPath)
+        let process = RuntimeBundle(
+            slot: record.slot, container: record.container,
+            placementIndex: record.placementIndex, rootPath: record.rootPath,
+            arguments: command,
+            environment: ContainerRuntime.merged(surroundings.environment, environment),
+            workingDirectory: surroundings.workingDirectory, user: resolved.user,
+            home: resolved.home, cgroupsPath: record.cgroupsPath,
+            openFilesMax: ContainerRuntime.openFilesMax,
+            architecture: ContainerRuntime.architecture
+        ).processConfiguration
+        let file = try unnamedFile(process)
+        defer { close(file) }
+        // By descriptor: arguments are for every user of the host to see, and a name would have to
+        // be removed once the runtime has read it.
         return try await commands.start(
-            [wrapperPath] + arguments + [id] + command,
-            environment: ["PATH=\(RuntimeProgram.searchPath)"])
+            [wrapperPath, "exec", "--process", "/proc/self/fd/3", id],
+            environment: ["PATH=\(RuntimeProgram.searchPath)"], extraDescriptors: [file])
+    }
+
+    /// A file with that text which has no name any more, to be handed to a child.
+    private func unnamedFile(_ text: String) throws -> Int32 {
+        execCount += 1
+        let path = "\(settings.folder)/exec-\(execCount)"
+        try HostFiles.write(text, to: path, mode: 0o600)
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        unlink(path)
+        guard descriptor >= 0 else {
+            throw RuntimeError(.host, "open \(path)", cause: HostFiles.lastError)
+        }
+        return descriptor
+    }
+
+    /// The first variables, with those of the second list in their places or after them.
+    private static func merged(_ first: [String], _ second: [String]) -> [String] {
+        func name(_ variable: String) -> Substring { variable.prefix { $0 != "=" } }
+        let names = Set(second.map { name($0) })
+        return first.filter { !names.contains(name($0)) } + second
     }
 }

@@ -34,6 +34,8 @@ package actor ContainerRuntime {
     var watches: [String: Task<Void, Never>] = [:]
     /// Cgroup folders that came with containers, so that the last of them removes them.
     var knownParents: Set<String> = []
+    /// Counts further commands, for names of files.
+    var execCount = 0
     /// Who waits for an operation on the same container to end; present while one is under way.
     private var operations: [String: [CheckedContinuation<Void, Never>]] = [:]
 
@@ -57,6 +59,10 @@ package actor ContainerRuntime {
         (exits, exitsContinuation) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(10_000))
         try HostFiles.makeFolder(settings.folder, mode: 0o700)
+        // The OCI runtime's state names processes of the boot it was written in.
+        let boot = "\(settings.folder)/boot"
+        if HostFiles.text(boot) != bootID { HostFiles.removeTree("\(settings.folder)/run") }
+        try HostFiles.write(bootID, to: boot)
         for name in ["bundles", "exits", "logs", "run"] {
             try HostFiles.makeFolder("\(settings.folder)/\(name)", mode: 0o700)
         }
@@ -135,8 +141,10 @@ package actor ContainerRuntime {
 
     /// The script that stands for the OCI runtime, for us and for conmon.
     private static func wrapper(settings: RuntimeSettings, runtime: String) -> String {
-        let command = [runtime, "--root", "\(settings.folder)/run", "--cgroup-manager=cgroupfs"]
-            .map { RuntimeProgram.quoted($0) }.joined(separator: " ")
+        var words = [runtime, "--root", "\(settings.folder)/run"]
+        // Others, runc for one, use the cgroup files unless told otherwise.
+        if runtime.hasSuffix("/crun") { words.append("--cgroup-manager=cgroupfs") }
+        let command = words.map { RuntimeProgram.quoted($0) }.joined(separator: " ")
         guard let mount = settings.hybridCgroupMount else {
             return "#!/bin/sh\nexec \(command) \"$@\"\n"
         }

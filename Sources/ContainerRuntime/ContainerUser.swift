@@ -41,6 +41,7 @@ package struct ContainerUser: Sendable, Equatable {
         }
         var user = RuntimeBundle.User(uid: uid, gid: entry.flatMap { number($0[3]) } ?? 0)
         let groups = entries(group, fields: 4)
+        var further: [UInt32] = []
         if parts.count == 2 {
             let wanted = String(parts[1])
             let found = groups.first { $0[0] == wanted || $0[2] == wanted }
@@ -49,10 +50,13 @@ package struct ContainerUser: Sendable, Equatable {
             }
             user.gid = gid
         } else if let entry {
-            let further = groups.filter { $0[3].split(separator: ",").contains { $0 == entry[0] } }
+            further = groups.filter { $0[3].split(separator: ",").contains { $0 == entry[0] } }
                 .compactMap { number($0[2]) }
-            user.additionalGids = Array(Set(further).subtracting([user.gid]).sorted().prefix(64))
         }
+        // The group itself too: else a set-group-id program could shed it and pass by files that
+        // are closed to the group but open to others (CVE-2022-36109).
+        let others = Array(Set(further).subtracting([user.gid]).sorted().prefix(64))
+        user.additionalGids = [user.gid] + others
         return ContainerUser(user: user, home: home(of: entry?[5], uid: uid))
     }
 

@@ -17,6 +17,16 @@ enum HostFiles {
         return read(descriptor, bytesMax: bytesMax)
     }
 
+    /// The last bytes of a file; nil when there is none or it cannot be read.
+    static func end(of path: String, bytesMax: Int) -> [UInt8]? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        let size = lseek(descriptor, 0, SEEK_END)
+        lseek(descriptor, max(0, size - off_t(bytesMax)), SEEK_SET)
+        return read(descriptor, bytesMax: bytesMax)
+    }
+
     /// What is left to read, up to a bound; nil when it cannot be read or is longer.
     static func read(_ descriptor: Int32, bytesMax: Int) -> [UInt8]? {
         var bytes: [UInt8] = []

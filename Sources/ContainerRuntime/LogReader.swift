@@ -47,6 +47,25 @@ package struct LogReader: Sendable {
         return try cursor.tail(lines: lines, withRest: true)
     }
 
+    /// Ends lines that were left unfinished, so that a next container's first are not joined on.
+    ///
+    /// Only while nothing writes the log. What cannot be read or written is left as it is.
+    func endLines() {
+        guard let bytes = HostFiles.end(of: path, bytesMax: 32 << 10) else { return }
+        var ends = ""
+        for stream in ["stdout", "stderr"] {
+            let last = bytes.split(separator: 0x0A).reversed().lazy
+                .map { String(decoding: $0.prefix(80), as: UTF8.self).split(separator: " ") }
+                .first { $0.count > 2 && $0[1] == stream }
+            if let last, last[2] == "P" { ends += "\(last[0]) \(stream) F \n" }
+        }
+        guard !ends.isEmpty else { return }
+        let descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
+        guard descriptor >= 0 else { return }
+        _ = write(descriptor, ends, ends.utf8.count)
+        close(descriptor)
+    }
+
     /// The last lines and then each new one as it comes; waits for a file that is not there yet.
     ///
     /// Ends when the reading task is cancelled, or when `isOpen` (asked before each pause) says

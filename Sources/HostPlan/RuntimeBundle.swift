@@ -117,6 +117,11 @@ package struct RuntimeBundle: Hashable, Sendable {
         ]).rendered
     }
 
+    /// The text of one more command in the container: the runtime specification's `process`.
+    ///
+    /// The same rights, environment and limits as the container's own.
+    package var processConfiguration: String { process.rendered }
+
     /// The environment with what every program expects added where it is missing.
     package var completedEnvironment: [String] {
         let defaults = [
