@@ -60,8 +60,9 @@ package struct ConsensusMessage: WireCodable, Equatable, Sendable {
     package struct AppendReply: Equatable, Sendable {
         /// True when the log matched.
         package var matched: Bool
-        /// Matched: the last index that is equal to the leaseholder's and durable. Else: where the
-        /// logs may still be equal.
+        /// Matched: the last index that is equal to the leaseholder's and durable.
+        ///
+        /// Not matched: where the logs may still be equal.
         package var index: LogIndex
         /// Not matched: the epoch at `index`.
         package var hintEpoch: Epoch

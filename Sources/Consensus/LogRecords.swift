@@ -61,7 +61,9 @@ package struct RestoredLog: Equatable, Sendable {
     package var hardState: HardState
     /// The newest snapshot, if any.
     package var snapshot: LogSnapshot?
-    /// Contiguous entries. They may start before the snapshot's index (kept for slow followers),
+    /// Contiguous entries.
+    ///
+    /// They may start before the snapshot's index (kept for slow followers),
     /// never after the one that follows it.
     package var entries: [LogEntry]
 
@@ -79,7 +81,9 @@ package struct RestoredLog: Equatable, Sendable {
     }
 }
 
-/// One durable change. The parts are applied in the order of the properties, all or none.
+/// One durable change.
+///
+/// The parts are applied in the order of the properties, all or none.
 ///
 /// Requests must become durable in the order they were put out; `.persisted(ticket)` stands for
 /// the request and all before it.

@@ -1,7 +1,9 @@
 import CSQLite
 import Glibc
 
-/// One SQLite connection. Used by one thread only, and so not Sendable.
+/// One SQLite connection.
+///
+/// Used by one thread only, and so not Sendable.
 final class Database {
     /// The file.
     let path: String

@@ -48,7 +48,9 @@ package final class LogStore: Sendable {
 
     deinit { queue.change { $0.closed = true } }
 
-    /// Reads and verifies everything; refuses rather than drops what is damaged. Blocks.
+    /// Reads and verifies everything; refuses rather than drops what is damaged.
+    ///
+    /// Blocks.
     package func load() throws(StorageError) -> RestoredLog {
         try run { database in Result { () throws(StorageError) in try database.load() } }
     }
@@ -72,22 +74,27 @@ package final class LogStore: Sendable {
         if !queued { completion(.failure(.closed(path))) }
     }
 
-    /// A local fact; nil when it was never set. Blocks.
+    /// A local fact; nil when it was never set.
+    ///
+    /// Blocks.
     package func value(for name: String) throws(StorageError) -> [UInt8]? {
         try run { database in
             Result { () throws(StorageError) in try database.value(for: name) }
         }
     }
 
-    /// Sets a local fact durably; nil removes it. Blocks.
+    /// Sets a local fact durably; nil removes it.
+    ///
+    /// Blocks.
     package func set(_ value: [UInt8]?, for name: String) throws(StorageError) {
         try run { database in
             Result { () throws(StorageError) in try database.set(value, for: name) }
         }
     }
 
-    /// Tries what is queued once more, then closes the file and ends the thread. Blocks; not to be
-    /// called from a completion. A second call does nothing.
+    /// Tries what is queued once more, then closes the file and ends the thread.
+    ///
+    /// Blocks; not to be called from a completion. A second call does nothing.
     package func close() {
         queue.change { $0.closed = true }
         let running = thread.change { thread in

@@ -31,6 +31,8 @@ struct ClusterHarness {
         var stateIsFrom: UInt64 = 0
         var tickAt: Instant?
         var restores = 0
+        /// How fast its clock runs, in thousandths of true time.
+        var clockRate: Int64 = 1_000
     }
 
     enum Event {
@@ -83,7 +85,7 @@ struct ClusterHarness {
         let seed = random.next()
         hosts[host].core = ConsensusCore(
             id: hosts[host].id, restored: hosts[host].disk, config: config,
-            random: RandomSource(seed: seed), now: now)
+            random: RandomSource(seed: seed), now: clock(host))
         try input(.setFollowers(hosts.map(\.id)), to: host)
     }
 
@@ -110,7 +112,8 @@ struct ClusterHarness {
     mutating func input(_ input: ConsensusInput, to host: Int) throws {
         guard hosts[host].core != nil else { return }
         var outputs: [ConsensusOutput] = []
-        hosts[host].core?.handle(input, at: now, into: &outputs)
+        let time = clock(host)
+        hosts[host].core?.handle(input, at: time, into: &outputs)
         for output in outputs { try carryOut(output, on: host) }
         try checkLeader(host)
         try scheduleTick(host)
@@ -230,7 +233,10 @@ struct ClusterHarness {
             hosts[host].tickAt = nil
             return
         }
-        let time = max(deadline, now)
+        // The first true nanosecond at which the host's clock shows the deadline.
+        let rate = hosts[host].clockRate
+        let time = max(
+            Instant(nanoseconds: (deadline.nanoseconds * 1_000 + rate - 1) / rate), now)
         guard time != hosts[host].tickAt else { return }
         hosts[host].tickAt = time
         queue.add(.tick(host: host, run: hosts[host].run), at: time)
@@ -292,7 +298,7 @@ struct ClusterHarness {
     }
 
     private func checkLease() throws {
-        let holders = hosts.indices.filter { hosts[$0].core?.holdsLease(at: now) == true }
+        let holders = hosts.indices.filter { hosts[$0].core?.holdsLease(at: clock($0)) == true }
         guard holders.count <= 1 else {
             throw Violation(description: "\(now) hosts \(holders) hold the lease")
         }
@@ -300,9 +306,14 @@ struct ClusterHarness {
 
     // MARK: - Questions
 
+    /// What a host's clock shows.
+    func clock(_ host: Int) -> Instant {
+        Instant(nanoseconds: now.nanoseconds * hosts[host].clockRate / 1_000)
+    }
+
     /// The host that holds the lease.
     var leaseholder: Int? {
-        hosts.indices.first { hosts[$0].core?.holdsLease(at: now) == true }
+        hosts.indices.first { hosts[$0].core?.holdsLease(at: clock($0)) == true }
     }
 
     /// True when all running hosts have applied everything that is committed.

@@ -6,7 +6,9 @@ import Wire
 
 @Suite("Consensus messages")
 struct MessageTests {
-    /// One message of every kind, and its bytes. The bytes are a contract between versions: a
+    /// One message of every kind, and its bytes.
+    ///
+    /// The bytes are a contract between versions: a
     /// change needs a new `ConsensusMessage.version`.
     static let golden: [(message: ConsensusMessage, bytes: String)] = [
         (message(.preVote(lastIndex: LogIndex(300), lastEpoch: Epoch(2))), "010701ac0202"),
@@ -125,7 +127,9 @@ struct MessageTests {
         #expect(throws: WireError.self) { try ConsensusMessage(decoding: gap.encoded) }
     }
 
-    /// Goal: a well-formed but senseless message does no harm. Method: hosts in all roles take
+    /// Goal: a well-formed but senseless message does no harm.
+    ///
+    /// Method: hosts in all roles take
     /// mutated messages from a voter and from a stranger.
     @Test("senseless messages crash no host", arguments: 1...10)
     func senselessMessages(seed: UInt64) throws {

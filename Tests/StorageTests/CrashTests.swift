@@ -17,6 +17,7 @@ func sqlite(_ path: String, _ text: String) throws {
 @Suite("Log store and crashes", .serialized)
 struct CrashTests {
     /// Goal: what was reported durable is there after a crash at any point.
+    ///
     /// Method: while requests are written, copy the database and its write-ahead log, as a crash
     /// would leave them, and open the copies. A copy is used only if SQLite did not restart the
     /// write-ahead log meanwhile, since then its two files are not of one moment.
@@ -77,6 +78,7 @@ struct CrashTests {
     }
 
     /// Goal: a full disk is reported, loses nothing, and the store goes on when there is room.
+    ///
     /// Method: a file system of 2 MiB in memory; needs root.
     @Test(
         "a full disk is reported, loses nothing, and ends by itself",
