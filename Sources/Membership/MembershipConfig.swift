@@ -53,7 +53,16 @@ package struct MembershipConfig: Sendable, Equatable {
     package var retransmitMultiplier = 4
 
     /// How often tables are compared with one random member's, at any cluster size.
+    ///
+    /// After a comparison that found a member to be there or gone, the next comes ten times as
+    /// soon: such news runs through any cluster in a logarithmic number of comparisons.
     package var syncInterval: Duration = .seconds(10)
+
+    /// The most pages of one comparison; the next goes on where this one stopped.
+    ///
+    /// In a large cluster whose facts change all the time every bucket differs somewhere. This
+    /// keeps the traffic of a host under `syncPagesMax × datagramBytesMax` per interval.
+    package var syncPagesMax = 32
 
     /// How long a page of a table may take before it is asked for again.
     package var syncTimeout: Duration = .milliseconds(500)
@@ -113,6 +122,7 @@ package struct MembershipConfig: Sendable, Equatable {
         require((1...100).contains(retransmitMultiplier), "retransmitMultiplier is 1 to 100")
         require((1...1_000_000).contains(membersMax), "membersMax is 1 to 1000000")
         require((0...membersMax).contains(deadMax), "deadMax is 0 to membersMax")
+        require((1...100_000).contains(syncPagesMax), "syncPagesMax is 1 to 100000")
         require((0...1_024).contains(relaysMax), "relaysMax is 0 to 1024")
         require((1_200...65_000).contains(datagramBytesMax), "datagramBytesMax is 1200 to 65000")
         return problems

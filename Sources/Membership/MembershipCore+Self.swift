@@ -89,6 +89,7 @@ extension MembershipCore {
         let before = members[index].status
         uncount(index)
         members[index].status = .left
+        hasLeft = true
         notes[index].departedAt = now
         count(index)
         probe = nil
@@ -112,7 +113,8 @@ extension MembershipCore {
     /// Takes part again after a `leave`.
     mutating func returnIfLeft() {
         let index = selfIndex
-        guard members[index].status == .left else { return }
+        guard hasLeft else { return }
+        hasLeft = false
         uncount(index)
         members[index].status = .alive
         count(index)

@@ -21,6 +21,8 @@ struct Pull: Sendable {
     let isFirst: Bool
     /// Whether the other side should ask back.
     let wantsReturn: Bool
+    /// True once it found a member to be there or gone.
+    var hasNews = false
 }
 
 /// Joining, and comparing tables: digests first, then what differs, a page per round trip.
@@ -49,8 +51,8 @@ extension MembershipCore {
     ) {
         guard pull == nil else { return }
         pull = Pull(
-            number: nextSequence(), addresses: [address], resendAt: now, isJoin: false,
-            isFirst: false, wantsReturn: wantsReturn)
+            number: nextSequence(), addresses: [address], cursor: syncCursor, resendAt: now,
+            isJoin: false, isFirst: false, wantsReturn: wantsReturn)
     }
 
     /// Compares tables soon with a member that came back: it knows its side of the partition.
@@ -97,9 +99,9 @@ extension MembershipCore {
         guard var current = pull, current.number == number else { return }
         current.pages += 1
         let isProgress = next.map { key in current.cursor.map { $0 < key } ?? true } ?? false
-        guard isProgress, current.pages < config.membersMax else {
-            pull = nil
-            if current.isJoin { hasJoined = true }
+        guard isProgress, current.pages < (current.isJoin ? config.membersMax : config.syncPagesMax)
+        else {
+            finishPull(current, at: isProgress ? next : nil, now: now)
             return
         }
         current.cursor = next
@@ -108,6 +110,19 @@ extension MembershipCore {
         current.attempts = 0
         current.resendAt = now
         pull = current
+    }
+
+    /// Ends a pull; the next goes on behind `cursor`, soon if this one found news.
+    private mutating func finishPull(_ done: Pull, at cursor: HostID?, now: Instant) {
+        pull = nil
+        if done.isJoin {
+            hasJoined = true
+        } else {
+            syncCursor = cursor
+        }
+        guard done.hasNews, !done.isFirst else { return }
+        let soon = config.syncInterval / 10
+        nextSyncAt = min(nextSyncAt, now + random.duration(in: soon / 2...soon))
     }
 
     // MARK: - Answering

@@ -84,7 +84,10 @@ extension MembershipCore {
         mergeFacts(update, at: index)
         count(index)
         let after = members[index]
-        if before.status.isPresent != after.status.isPresent { settlePresence(index, at: now) }
+        if before.status.isPresent != after.status.isPresent {
+            settlePresence(index, at: now)
+            if channel == .table { pull?.hasNews = true }
+        }
         guard
             before.status != after.status || before.bootEpoch != after.bootEpoch
                 || before.address != after.address || before.facts != after.facts
@@ -164,6 +167,7 @@ extension MembershipCore {
             MemberNotes(factsEpoch: update.bootEpoch, departedAt: now - age), at: place)
         count(place)
         settlePresence(place, at: now)
+        if channel == .table, update.status.isPresent { pull?.hasNews = true }
         if update.status == .suspect {
             startSuspicion(place, accusers: update.accusers, at: now)
         }

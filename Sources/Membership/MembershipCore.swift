@@ -41,8 +41,8 @@ package struct MembershipCore: Machine {
     var clock: Instant
     var random: RandomSource
     var sequence: UInt64
-    /// What was promised at the end of the last input, to notice late timers.
-    var promisedDeadline: Instant?
+    /// See `Machine`; found at the end of each input, so asking costs nothing.
+    package private(set) var nextDeadline: Instant?
 
     // Probing.
     var probeOrder: [HostID] = []
@@ -67,11 +67,15 @@ package struct MembershipCore: Machine {
     // Tables.
     var seeds: [SocketAddress] = []
     var pull: Pull?
+    /// Where the next comparison starts; nil is the beginning of the table.
+    var syncCursor: HostID?
     var nextSyncAt: Instant
     var nextDeadRetryAt: Instant
     var nextForgetAt: Instant
 
     // Leaving.
+    /// True after `leave`, until a `join`.
+    package internal(set) var hasLeft = false
     var leaveRoundsLeft = 0
     var nextLeaveAt: Instant
 
@@ -129,7 +133,7 @@ package struct MembershipCore: Machine {
         case .leave: leave(at: now, into: &outputs)
         }
         advance(to: now, into: &outputs)
-        promisedDeadline = nextDeadline.map { max($0, now) }
+        nextDeadline = earliestDeadline()
     }
 
     /// Does everything that is due; each part sets its own next time beyond `now`.
@@ -147,7 +151,8 @@ package struct MembershipCore: Machine {
         advanceGossip(at: now, into: &outputs)
     }
 
-    package var nextDeadline: Instant? {
+    /// The earliest time of everything that `advance` does.
+    private func earliestDeadline() -> Instant? {
         if hasLeft { return leaveRoundsLeft > 0 ? nextLeaveAt : nil }
         var deadline: Instant?
         func consider(_ instant: Instant?) {
@@ -182,9 +187,6 @@ package struct MembershipCore: Machine {
         members.lazy.filter { $0.status.isPresent }.map(\.id)
     }
 
-    /// True after `leave`, until a `join`.
-    package var hasLeft: Bool { members[selfIndex].status == .left }
-
     /// How many take part, ourselves included: the n of every formula.
     var presentCount: Int { peerCount + 1 }
 
@@ -201,8 +203,7 @@ package struct MembershipCore: Machine {
     /// A host that was stopped for seconds finds its suspicions expired and the answers unread
     /// in its socket. It must read before it judges.
     private mutating func noticeLateness(at now: Instant) {
-        guard let promised = promisedDeadline, now - promised > config.lateTolerance else { return }
-        promisedDeadline = nil
+        guard let promised = nextDeadline, now - promised > config.lateTolerance else { return }
         worsenHealth(by: 1)
         let grace = (now - promised) + config.probeTimeout
         if var current = probe {

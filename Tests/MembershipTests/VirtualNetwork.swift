@@ -162,9 +162,9 @@ struct VirtualNetwork {
 
     private func nextEvent() -> Instant? {
         var next = queue.first?.at
-        for host in hosts where host.isRunning {
-            guard let deadline = host.core.nextDeadline else { continue }
-            let due = max(deadline, host.pausedUntil)
+        for number in hosts.indices where hosts[number].isRunning {
+            guard let deadline = hosts[number].core.nextDeadline else { continue }
+            let due = max(deadline, hosts[number].pausedUntil)
             next = min(next ?? due, due)
         }
         return next
