@@ -141,7 +141,7 @@ let package = Package(
             "ContainerRuntimeTests",
             ["Base", "ClusterModel", "HostPlan", "EventLoop", "ContainerRuntime"]),
         tests("ImageStoreTests", ["Base", "ClusterModel", "ImageStore"]),
-        tests("ControlAPITests", ["Base", "ClusterModel", "ControlAPI"]),
+        tests("ControlAPITests", ["Base", "ClusterModel", "ControlAPI", nioCore]),
         tests(
             "PeerCoreTests",
             [

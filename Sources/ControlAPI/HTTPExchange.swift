@@ -17,7 +17,7 @@ struct HTTPExchange: Sendable {
 
     /// Sends a whole body and gathers the whole answer.
     func run(body: [UInt8]?) async throws -> [UInt8] {
-        try await open { inbound, outbound in
+        try await open { inbound, outbound, _ in
             try await sendHead(outbound, contentLength: body?.count ?? 0)
             if let body, !body.isEmpty {
                 try await outbound.write(.body(.byteBuffer(ByteBuffer(bytes: body))))
@@ -33,9 +33,9 @@ struct HTTPExchange: Sendable {
     func upload(
         contentLength: Int?, next: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> [UInt8] {
-        try await open { inbound, outbound in
+        try await open { inbound, outbound, channel in
             try await sendHead(outbound, contentLength: contentLength)
-            let sender = Task { try await send(next, to: outbound) }
+            let sender = Task { try await send(next, to: outbound, of: channel) }
             defer { sender.cancel() }
             return try await withTaskCancellationHandler {
                 var iterator = inbound.makeAsyncIterator()
@@ -61,11 +61,11 @@ struct HTTPExchange: Sendable {
         next: (@Sendable () async throws -> ByteBuffer?)?,
         receive: (ByteBuffer) async throws -> Void
     ) async throws {
-        try await open { inbound, outbound in
+        try await open { inbound, outbound, channel in
             try await sendHead(outbound, contentLength: next == nil ? 0 : nil)
             let sender = Task {
                 if let next {
-                    try await send(next, to: outbound)
+                    try await send(next, to: outbound, of: channel)
                 } else {
                     try await outbound.write(.end(nil))
                 }
@@ -85,7 +85,8 @@ struct HTTPExchange: Sendable {
     }
 
     private func send(
-        _ next: @Sendable () async throws -> ByteBuffer?, to outbound: Writer
+        _ next: @Sendable () async throws -> ByteBuffer?, to outbound: Writer,
+        of channel: any Channel
     ) async throws {
         do {
             while let run = try await next() {
@@ -94,7 +95,7 @@ struct HTTPExchange: Sendable {
             try await outbound.write(.end(nil))
         } catch let error as ControlError {
             // The source failed: break the connection, so that the agent sees no whole body.
-            outbound.finish()
+            channel.close(promise: nil)
             throw error
         }
     }
@@ -173,14 +174,15 @@ struct HTTPExchange: Sendable {
 extension HTTPExchange {
     /// Connects, runs the exchange, closes.
     private func open<Answer>(
-        _ exchange: (NIOAsyncChannelInboundStream<HTTPClientResponsePart>, Writer) async throws ->
-            Answer
+        _ exchange: (
+            NIOAsyncChannelInboundStream<HTTPClientResponsePart>, Writer, any Channel
+        ) async throws -> Answer
     ) async throws -> Answer {
         let connection = try await connect()
         let outcome = try await connection.executeThenClose {
             inbound, outbound -> Result<Answer, any Error> in
             do {
-                return .success(try await exchange(inbound, outbound))
+                return .success(try await exchange(inbound, outbound, connection.channel))
             } catch {
                 return .failure(error)
             }

@@ -100,7 +100,11 @@ package enum SpecFile {
             let middle = (low + high + 1) / 2
             if isValidStart(bytes[..<middle]) { low = middle } else { high = middle - 1 }
         }
-        throw refusal("not valid UTF-8", at: place(of: low, in: bytes))
+        // A character that is cut off is broken from its first byte on.
+        let cut = (0...min(3, low)).first {
+            String(validating: bytes[..<(low - $0)], as: UTF8.self) != nil
+        }
+        throw refusal("not valid UTF-8", at: place(of: low - (cut ?? 0), in: bytes))
     }
 
     /// True when the bytes are UTF-8 but for a character cut off at the end.

@@ -17,15 +17,16 @@ enum StrictJSON {
         _ type: Value.Type, from bytes: [UInt8], example: Value
     ) throws -> Value {
         let data = Data(bytes)
+        guard let tree = try? JSONDecoder().decode(JSONTree.self, from: data) else {
+            throw ControlError(.invalid, "the body is not JSON")
+        }
+        let known = try JSONDecoder().decode(JSONTree.self, from: Data(try encode(example)))
+        var problems: [ProblemView] = []
+        tree.collectUnknownKeys(known: known, path: "", into: &problems)
+        guard problems.isEmpty else {
+            throw ControlError(.invalid, "the body has unknown keys", problems: problems)
+        }
         do {
-            let tree = try JSONDecoder().decode(JSONTree.self, from: data)
-            let known = try JSONDecoder().decode(
-                JSONTree.self, from: Data(try encode(example)))
-            var problems: [ProblemView] = []
-            tree.collectUnknownKeys(known: known, path: "", into: &problems)
-            guard problems.isEmpty else {
-                throw ControlError(.invalid, "the body has unknown keys", problems: problems)
-            }
             return try JSONDecoder().decode(type, from: data)
         } catch let error as DecodingError {
             throw refusal(of: error)
@@ -52,10 +53,8 @@ enum StrictJSON {
             return problem(context, "must be \(kindName(of: type))")
         case .valueNotFound(let type, let context):
             return problem(context, "must be \(kindName(of: type)), not null")
-        case .dataCorrupted(let context) where context.codingPath.isEmpty:
-            return ControlError(.invalid, "the body is not JSON")
         case .dataCorrupted(let context):
-            return problem(context, "has a value that is not allowed")
+            return problem(context, "has a value that does not fit: \(context.debugDescription)")
         @unknown default:
             return ControlError(.invalid, "the body is not what this route takes")
         }

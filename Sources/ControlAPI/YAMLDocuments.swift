@@ -12,6 +12,8 @@ struct YAMLDocuments: ~Copyable {
     /// The most values in one file.
     static let nodesMax = 100_000
 
+    fileprivate static let tooDeep = "nested deeper than \(depthMax) levels"
+
     /// The roots of all documents; empty documents are left out.
     static func read(_ bytes: [UInt8]) throws(ControlError) -> [YAMLNode] {
         var builder = TreeBuilder()
@@ -71,6 +73,10 @@ struct YAMLDocuments: ~Copyable {
     }
 
     private static func syntaxError(_ parser: yaml_parser_t) -> ControlError {
+        // libyaml's own bound, for nesting that is read ahead.
+        if parser.problem.map({ String(cString: $0) })?.hasPrefix("Maximum nesting") == true {
+            return refusal(tooDeep, at: YAMLPlace(line: 1, column: 1))
+        }
         let problem = parser.problem.map { String(cString: $0) } ?? "it cannot be read"
         let context = parser.context.map { String(cString: $0) + ": " } ?? ""
         return refusal(
@@ -129,7 +135,7 @@ private struct TreeBuilder {
 
     mutating func open(isMapping: Bool, at place: YAMLPlace) throws {
         guard open.count < YAMLDocuments.depthMax else {
-            throw refusal("nested deeper than \(YAMLDocuments.depthMax) levels", at: place)
+            throw refusal(YAMLDocuments.tooDeep, at: place)
         }
         if let top = open.last, top.isMapping, top.key == nil {
             throw refusal("a key must be text, not a list or mapping", at: place)

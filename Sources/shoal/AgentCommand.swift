@@ -7,10 +7,11 @@ struct AgentCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "agent", abstract: "Joins the cluster and serves, until a signal ends it.",
         discussion: """
-            Containers go on running when it ends, and are taken over by the next start. The first
-            start of a joining host needs --join and --token; later ones know their cluster. Every
-            flag is also a key of the configuration file (/etc/shoal/shoal.yaml, or --config) and a
-            variable, such as SHOAL_CGROUP_ROOT.
+            Containers go on running when it ends, and are taken over by the next
+            start. The first start of a joining host needs --join and --token; later
+            ones know their cluster. Every flag is also a key of the configuration
+            file (/etc/shoal/shoal.yaml, or --config) and a variable, such as
+            SHOAL_CGROUP_ROOT.
 
             EXAMPLES
               shoal agent

@@ -8,8 +8,9 @@ struct ExecCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "exec", abstract: "Runs a command in a container, wherever it runs.",
         discussion: """
-            Standard input, output and error are the command's; there is no terminal in between.
-            The exit status is the command's (128 plus the signal when one ended it).
+            Standard input, output and error are the command's; there is no terminal
+            in between. The exit status is the command's (128 plus the signal when one
+            ended it).
 
             EXAMPLES
               shoal exec web.3 -- ls -l /

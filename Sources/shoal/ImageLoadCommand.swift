@@ -8,8 +8,8 @@ struct ImageLoadCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "load", abstract: "Gives this host's agent an image from a file or folder.",
         discussion: """
-            Takes an OCI layout or a `docker save` archive: a folder, a tar or a tar.gz. Other
-            hosts fetch it from this one when they need it.
+            Takes an OCI layout or a `docker save` archive: a folder, a tar or a
+            tar.gz. Other hosts fetch it from this one when they need it.
 
             EXAMPLES
               shoal image load web.tar

@@ -7,8 +7,9 @@ struct InitCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "init", abstract: "Makes a new cluster on this host; prints how to join it.",
         discussion: """
-            Writes identity, secret and the first log entry into the data folder, once. Start the
-            host with `shoal agent` afterwards. The token lets a host join: keep it secret.
+            Writes identity, secret and the first log entry into the data folder, once.
+            Start the host with `shoal agent` afterwards. The token lets a host join:
+            keep it secret.
 
             EXAMPLES
               shoal init

@@ -10,20 +10,21 @@ struct Shoal: AsyncParsableCommand {
         abstract: "Runs services on a group of hosts that need no master.",
         discussion: """
             EXAMPLES
-              shoal init                         a new cluster, on this host
-              shoal agent                        serve; other hosts: --join HOST:7400 --token T
-              shoal status                       the cluster as this host knows it
-              shoal apply -f web.yaml --wait     create a service and see it run
-              shoal sets web                     where its sets run, and why not
+              shoal init                        a new cluster, on this host
+              shoal agent                       serve (elsewhere: --join, --token)
+              shoal status                      the cluster as this host knows it
+              shoal apply -f web.yaml --wait    create a service and see it run
+              shoal sets web                    where its sets run, and why not
 
-            Every listing takes --json and --watch. All commands but init and agent talk to this
-            host's agent; --socket PATH or SHOAL_SOCKET names another.
+            Every listing takes --json and --watch. All commands but init and agent
+            talk to this host's agent; --socket PATH or SHOAL_SOCKET names another.
             Exit status: 0 done, 1 refused or failed, 64 wrong usage.
             """,
         version: "shoal \(ShoalVersion.text)",
-        subcommands: [VersionCommand.self],
         groupedSubcommands: [
-            CommandGroup(name: "This host", subcommands: [InitCommand.self, AgentCommand.self]),
+            CommandGroup(
+                name: "This host",
+                subcommands: [InitCommand.self, AgentCommand.self, VersionCommand.self]),
             CommandGroup(
                 name: "See",
                 subcommands: [

@@ -1,0 +1,188 @@
+import Base
+import ClusterModel
+import ControlAPI
+import Synchronization
+
+/// A backend that keeps services in memory, echoes what it is given and notes what it was asked.
+final class FakeBackend: ControlBackend {
+    private struct Contents {
+        var services: [String: ServiceSpec] = [:]
+        var index: UInt64 = 10
+        var notes: [String] = []
+    }
+
+    private let contents = Mutex(Contents())
+    /// What `loadImage` found: the size of the archive, its mode, and its path.
+    let archives = Mutex<[(bytes: [UInt8], mode: UInt32, path: String)]>([])
+
+    /// What was asked of it, in order.
+    var notes: [String] { contents.withLock { $0.notes } }
+
+    func note(_ text: String) { contents.withLock { $0.notes.append(text) } }
+
+    func status(consistent: Bool) async throws -> StatusView {
+        guard !consistent else {
+            throw ControlError(
+                .noQuorum, "no majority of voters answers", next: "see `shoal hosts`")
+        }
+        let host = HostReference(id: String(repeating: "ab", count: 32), name: "h1")
+        return StatusView(
+            clusterID: String(repeating: "cd", count: 16), host: host, agentVersion: "0.1.0",
+            leaseholder: host, epoch: 3, commitIndex: 12, appliedIndex: 12,
+            staleMilliseconds: 120, hostsAlive: 3, hostsTotal: 3, voters: [host], services: 1,
+            setsWanted: 6, setsRunning: 5, quorum: true, peerPlane: ["forged": 2, "sent": 0])
+    }
+
+    func hosts() async throws -> [HostView] {
+        [
+            HostView(
+                id: String(repeating: "ab", count: 32), name: "h1", address: "10.0.0.1:7400",
+                status: "alive", voter: true, leaseholder: true, datacenter: "dc1", rack: "r1",
+                pool: "default", cpuMillicores: 2_000, cpuMillicoresAllocated: 500,
+                cpuMillicoresFree: 1_500, memoryBytes: 8 << 30, memoryBytesAllocated: 1 << 30,
+                memoryBytesFree: 7 << 30, sets: 2, agentVersion: "0.1.0",
+                bootEpoch: 1_700_000_000_000)
+        ]
+    }
+
+    func services() async throws -> [ServiceView] {
+        contents.withLock { contents in
+            contents.services.values.sorted { $0.name < $1.name }.map { spec in
+                ServiceView(
+                    name: spec.name, pool: spec.pool, revision: 1, sets: spec.sets,
+                    running: spec.sets, priority: spec.priority,
+                    images: spec.containers.map(\.image))
+            }
+        }
+    }
+
+    func sets(service: String?) async throws -> [SetView] {
+        let specs = contents.withLock { Array($0.services.values) }
+        if let service, !specs.contains(where: { $0.name == service }) {
+            throw ControlError(.notFound, "there is no service \(service)")
+        }
+        return specs.filter { service == nil || $0.name == service }
+            .sorted { $0.name < $1.name }.flatMap(sets)
+    }
+
+    private func sets(of spec: ServiceSpec) -> [SetView] {
+        (0..<spec.sets).map { ordinal in
+            let stuck = spec.name == "stuck" && ordinal > 0
+            return SetView(
+                slot: "\(spec.name).\(ordinal)", service: spec.name, ordinal: ordinal,
+                host: stuck ? nil : "h1", phase: stuck ? "pending" : "running",
+                reason: stuck ? "no host has 4 cores free" : nil, address: "10.64.0.2",
+                revision: 1,
+                containers: [
+                    ContainerView(
+                        name: "app", image: "demo/web:1", running: true, restarts: 1,
+                        cpuMillicoresUsed: 12, memoryBytes: 3 << 20)
+                ])
+        }
+    }
+
+    func events(since: UInt64?, limit: Int) async throws -> [EventView] {
+        note("events \(since ?? 0) \(limit)")
+        return [
+            EventView(
+                index: 7, epoch: 3, time: WallTime(milliseconds: 0).rfc3339, kind: "setPlaced",
+                subject: "web.0", message: "placed on h1", host: "h1")
+        ]
+    }
+
+    func images() async throws -> [ImageView] {
+        [ImageView(reference: "demo/web:1", digest: "sha256:ab", sizeBytes: 5_000, present: true)]
+    }
+
+    func apply(_ spec: ServiceSpec, dryRun: Bool) async throws -> ApplyResult {
+        contents.withLock { contents in
+            let before = contents.services[spec.name]
+            if !dryRun { contents.services[spec.name] = spec }
+            contents.index += 1
+            return ApplyResult(
+                service: spec.name, revision: 1, index: contents.index,
+                outcome: before == nil ? .created : before == spec ? .unchanged : .updated)
+        }
+    }
+
+    func scale(service: String, sets: Int) async throws -> ApplyResult {
+        try contents.withLock { contents in
+            guard contents.services[service] != nil else {
+                throw ControlError(
+                    .notFound, "there is no service \(service)",
+                    next: "`shoal services` lists them")
+            }
+            contents.services[service]?.sets = sets
+            return ApplyResult(service: service, revision: 1, index: 20, outcome: .updated)
+        }
+    }
+
+    func delete(service: String) async throws -> ApplyResult {
+        try contents.withLock { contents in
+            guard contents.services.removeValue(forKey: service) != nil else {
+                throw ControlError(.notFound, "there is no service \(service)")
+            }
+            return ApplyResult(service: service, revision: 1, index: 21, outcome: .deleted)
+        }
+    }
+
+    func loadImage(archivePath: String, references: [String]) async throws -> [ImageView] {
+        let bytes = try fileBytes(archivePath)
+        let mode = fileMode(archivePath)
+        archives.withLock { $0.append((bytes, mode, archivePath)) }
+        guard !bytes.starts(with: Array("bad".utf8)) else {
+            throw ControlError(.invalid, "the archive is truncated")
+        }
+        return references.map {
+            ImageView(reference: $0, digest: "sha256:00", sizeBytes: bytes.count, present: true)
+        }
+    }
+
+    func logs(
+        _ request: LogRequest, send: @escaping @Sendable (LogLine) async throws -> Void
+    ) async throws {
+        guard request.service != "none" else {
+            throw ControlError(.notFound, "there is no service none")
+        }
+        var number = 0
+        defer { note("logs ended") }
+        repeat {
+            if request.service == "breaks", number == 2 {
+                throw ControlError(.unavailable, "host h2 went away")
+            }
+            try await send(
+                LogLine(
+                    slot: "\(request.service).\(request.ordinal ?? 0)",
+                    container: request.container ?? "app", stream: "stdout",
+                    time: "1970-01-01T00:00:00.000Z", text: "line \(number)"))
+            number += 1
+            if number >= request.tail ?? 3, request.follow {
+                try await Task.sleep(for: .milliseconds(5))
+            }
+        } while request.follow || number < request.tail ?? 3
+    }
+
+    func exec(
+        _ request: ExecRequest, input: AsyncStream<[UInt8]>,
+        send: @escaping @Sendable (ExecOutput) async throws -> Void
+    ) async throws {
+        defer { note("exec ended") }
+        switch request.command[0] {
+        case "cat":
+            for await bytes in input { try await send(.standardOutput(bytes)) }
+            try await send(.exit(0))
+        case "args":
+            try await send(.standardOutput(Array(request.command.joined(separator: "|").utf8)))
+            try await send(.standardError(Array((request.container ?? "-").utf8)))
+            try await send(.exit(7))
+        case "sleep":
+            try await send(.standardOutput(Array("begun".utf8)))
+            try await Task.sleep(for: .seconds(600))
+        case "fail":
+            try await send(.standardOutput(Array("begun".utf8)))
+            throw ControlError(.unavailable, "host h2 went away")
+        default:
+            throw ControlError(.notFound, "there is no set \(request.slot)")
+        }
+    }
+}

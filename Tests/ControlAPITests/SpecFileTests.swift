@@ -1,0 +1,256 @@
+import Base
+import ClusterModel
+import ControlAPI
+import Testing
+
+/// One file and the problems it must be refused with, as `line:column path message`.
+struct BadFile: CustomTestStringConvertible, Sendable {
+    let name: String
+    let yaml: String
+    let problems: [String]
+
+    var testDescription: String { name }
+}
+
+private let container = "containers: [{name: app, image: demo/web:1}]\n"
+
+private let badFiles: [BadFile] = [
+    BadFile(
+        name: "an unknown key names the nearest",
+        yaml: "service: web\nreplicas: 3\nprioritty: 5\n" + container,
+        problems: [
+            "2:1 replicas unknown key 'replicas'; known here: containers, network, placement, pool, priority, service, sets",
+            "3:1 prioritty unknown key 'prioritty'; did you mean 'priority'?",
+        ]),
+    BadFile(
+        name: "an unknown key deep inside",
+        yaml:
+            "service: web\ncontainers:\n  - name: app\n    image: demo/web:1\n    memory:\n      limits: 64Mi\n",
+        problems: [
+            "6:7 containers[0].memory.limits unknown key 'limits'; did you mean 'limit'?"
+        ]),
+    BadFile(
+        name: "keys of a later version",
+        yaml: "service: web\nvolumes: []\nupdate: {}\n"
+            + "containers: [{name: app, image: a, health: {}}]\nplacement: {after: [db]}\n",
+        problems: [
+            "2:1 volumes 'volumes' is not supported by this version",
+            "3:1 update 'update' is not supported by this version",
+            "4:36 containers[0].health 'health' is not supported by this version",
+            "5:13 placement.after 'after' is not supported by this version",
+        ]),
+    BadFile(
+        name: "missing keys", yaml: "sets: 2\ncontainers: [{image: a}]\n",
+        problems: [
+            "1:1 service key 'service' is missing",
+            "2:14 containers[0].name key 'name' is missing",
+        ]),
+    BadFile(
+        name: "wrong kinds",
+        yaml: "service: [web]\nsets: many\npriority: \"5\"\npool:\n"
+            + "containers: app\nnetwork: 5\n",
+        problems: [
+            "1:10 service must be text, not a list", "2:7 sets 'many' is not a whole number",
+            "3:11 priority '5' is text: write the number without quotes",
+            "4:6 pool must be text, not nothing", "5:13 containers must be a list, not text",
+            "6:10 network must be a mapping with keys such as egress, ingress, not text",
+        ]),
+    BadFile(
+        name: "amounts",
+        yaml: "service: web\ncontainers:\n- name: app\n  image: a\n  cpu: {limit: -1}\n"
+            + "  memory: {request: lots, limit: 64Mi}\n",
+        problems: [
+            "5:16 containers[0].cpu.limit '-1' is negative: write an amount of CPU like 250m, 0.5 or 2",
+            "6:21 containers[0].memory.request 'lots' does not begin with a number: write an amount of bytes like 64Mi, 1Gi or 500M",
+        ]),
+    BadFile(
+        name: "rules of the model at their place",
+        yaml: "service: Web\nsets: -1\ncontainers:\n- name: app\n  image: a\n"
+            + "  memory: {request: 64Mi, limit: 32Mi}\nnetwork: {publish: [{port: 0, host: 80}]}\n",
+        problems: [
+            "1:10 service 'Web' is not a name: 1 to 40 of a-z, 0-9 and -, a letter first, no hyphen last",
+            "2:7 sets -1 is not allowed: from 0 to 100000",
+            "6:21 containers[0].memory.request the request 64Mi is above the limit 32Mi",
+            "7:28 network.publish[0].port 0 is not allowed: from 1 to 65535",
+        ]),
+    BadFile(
+        name: "a failure domain",
+        yaml: "service: web\nplacement: {spread: [racks, planet]}\n" + container,
+        problems: [
+            "2:22 placement.spread[0] 'racks' is not one of datacenter, rack, host; did you mean 'rack'?",
+            "2:29 placement.spread[1] 'planet' is not one of datacenter, rack, host",
+        ]),
+    BadFile(
+        name: "a number too large", yaml: "service: web\nsets: 99999999999999999999\n" + container,
+        problems: ["2:7 sets 99999999999999999999 is too large"]),
+    BadFile(
+        name: "a key twice", yaml: "service: web\nsets: 1\nsets: 2\n" + container,
+        problems: ["3:1  key 'sets' is there twice; first on line 2"]),
+    BadFile(
+        name: "the same service twice",
+        yaml: "service: web\n\(container)---\nservice: web\n\(container)",
+        problems: ["4:10 service 'web' is there twice; first on line 1"]),
+    BadFile(
+        name: "an anchor", yaml: "service: &a web\n" + container,
+        problems: ["1:10  anchors (&name) are not allowed"]),
+    BadFile(
+        name: "an alias", yaml: "service: *a\n" + container,
+        problems: ["1:10  aliases (*name) are not allowed: write the value out"]),
+    BadFile(
+        name: "a tag", yaml: "service: !!binary aGk=\n",
+        problems: ["1:10  tags (!name) are not allowed"]),
+    BadFile(
+        name: "a key that is a list", yaml: "? [a]\n: b\n",
+        problems: ["1:3  a key must be text, not a list or mapping"]),
+    BadFile(
+        name: "broken YAML", yaml: "service: web\ncontainers: [{name: app\n",
+        problems: [
+            "3:1  not valid YAML: while parsing a flow mapping: did not find expected ',' or '}'"
+        ]),
+    BadFile(
+        name: "a tab", yaml: "service: web\n\tsets: 1\n",
+        problems: [
+            "2:1  not valid YAML: while scanning a plain scalar: found a tab character that violates indentation"
+        ]),
+    BadFile(
+        name: "a NUL", yaml: "service: web\nsets: \0 1\n",
+        problems: ["2:7  control character 0x0 is not allowed"]),
+    BadFile(
+        name: "not a mapping", yaml: "- a\n- b\n",
+        problems: ["1:1  must be a mapping with keys such as service, pool, not a list"]),
+]
+
+@Suite struct SpecFileTests {
+    @Test("the whole form of the design is read, with its units")
+    func wholeForm() throws {
+        let yaml = """
+            service: web
+            pool: fast
+            sets: 6
+            priority: 70
+            containers:
+              - name: app
+                image: demo/web:1
+                command: [httpd, -f, -p, 8080]
+                env: {GREETING: hello, ANSWER: 42, NONE: }
+                cpu: {request: 250m, limit: 1.5}
+                memory: {request: 64Mi, limit: 128Mi}
+                pids: 100
+            network: {egress: 50Mbit, ingress: 1Gbit, publish: [{port: 8080, host: 18080}]}
+            placement: {datacenters: [a], spread: [rack, host], apart-from: [batch]}
+            """
+        let expected = ServiceSpec(
+            name: "web", pool: "fast", sets: 6, priority: 70,
+            containers: [
+                ContainerSpec(
+                    name: "app", image: "demo/web:1", command: ["httpd", "-f", "-p", "8080"],
+                    environment: [
+                        EnvironmentVariable(name: "ANSWER", value: "42"),
+                        EnvironmentVariable(name: "GREETING", value: "hello"),
+                        EnvironmentVariable(name: "NONE", value: ""),
+                    ],
+                    cpu: CPUSpec(requestMillicores: 250, limitMillicores: 1_500),
+                    memory: MemorySpec(requestBytes: 64 << 20, limitBytes: 128 << 20),
+                    pidsMax: 100)
+            ],
+            network: NetworkSpec(
+                egressBitsPerSecond: 50_000_000, ingressBitsPerSecond: 1_000_000_000,
+                publish: [PublishedPort(port: 8_080, hostPort: 18_080)]),
+            placement: PlacementSpec(
+                datacenters: ["a"], spread: [.rack, .host], apartFrom: ["batch"]))
+        #expect(try SpecFile.parse(Array(yaml.utf8)) == [expected])
+    }
+
+    @Test("what is not written keeps its default, and requests stay below limits")
+    func defaults() throws {
+        let yaml = """
+            service: a
+            containers: [{name: app, image: a, cpu: {limit: 50m}, memory: {request: 1Gi}}]
+            ---
+            service: b
+            containers: [{name: app, image: b}]
+            ---
+            """
+        let specs = try SpecFile.parse(Array(yaml.utf8))
+        #expect(specs.map(\.name) == ["a", "b"])
+        let first = try #require(specs.first?.containers.first)
+        #expect(first.cpu == CPUSpec(requestMillicores: 50, limitMillicores: 50))
+        #expect(first.memory == MemorySpec(requestBytes: 1 << 30, limitBytes: 1 << 30))
+        #expect(
+            specs.last
+                == ServiceSpec(name: "b", containers: [ContainerSpec(name: "app", image: "b")]))
+    }
+
+    @Test("every problem is told, with line and column", arguments: badFiles)
+    func badFile(_ file: BadFile) throws {
+        let error = #expect(throws: ControlError.self) {
+            try SpecFile.parse(Array(file.yaml.utf8))
+        }
+        let problems = try #require(error).problems.map {
+            "\($0.line ?? 0):\($0.column ?? 0) \($0.path) \($0.message)"
+        }
+        #expect(problems == file.problems)
+    }
+
+    @Test("hostile files are refused quickly, with one clear sentence")
+    func hostile() throws {
+        func message(_ bytes: [UInt8]) -> String {
+            let error = #expect(throws: ControlError.self) { try SpecFile.parse(bytes) }
+            let problem = error?.problems.first?.message
+            return problem ?? error?.message ?? ""
+        }
+        let deep = "nested deeper than 32 levels"
+        #expect(message([UInt8](repeating: UInt8(ascii: "["), count: 500_000)) == deep)
+        #expect(message(Array(String(repeating: "{a: ", count: 100_000).utf8)) == deep)
+        #expect(message(Array(String(repeating: "- ", count: 100_000).utf8)) == deep)
+        #expect(message(Array(String(repeating: "? ", count: 100_000).utf8)).contains("key must"))
+        #expect(message([UInt8](repeating: 0x20, count: 10 << 20)).contains("above the limit"))
+        #expect(
+            message(Array(("a: [" + String(repeating: "1,", count: 200_000) + "]").utf8))
+                .contains("more than 100000 values"))
+        #expect(message([0x61, 0x3A, 0x20, 0xFF]) == "not valid UTF-8")
+        #expect(message([]).contains("describes no service"))
+        var bomb = "a: &a [x, x]\n"
+        for letter in ["b", "c", "d"] { bomb += "\(letter): &\(letter) [*a, *a, *a, *a]\n" }
+        #expect(message(Array(bomb.utf8)) == "anchors (&name) are not allowed")
+    }
+
+    @Test("broken UTF-8 is shown at its place")
+    func brokenText() {
+        let bytes = Array("service: wéb\nsets: ".utf8) + [0xC3, 0x28]
+        let error = #expect(throws: ControlError.self) { try SpecFile.parse(bytes) }
+        #expect(error?.problems.first?.line == 2)
+        #expect(error?.problems.first?.column == 7)
+    }
+
+    @Test("no bytes crash the reader", arguments: 0..<20)
+    func fuzz(seed: Int) throws {
+        var random = RandomSource(seed: UInt64(seed))
+        let good = Array(
+            ("service: web\nsets: 2\n" + container + "network: {egress: 5Mbit}\n").utf8)
+        let letters = Array("[]{}:,-?&*!|>'\"%@`#\n\t 0aé\u{0}".utf8)
+        for _ in 0..<200 {
+            var bytes = good
+            for _ in 0..<Int.random(in: 1...8, using: &random) {
+                let position = Int.random(in: 0..<bytes.count, using: &random)
+                switch Int.random(in: 0..<4, using: &random) {
+                case 0: bytes[position] = UInt8.random(in: 0...255, using: &random)
+                case 1:
+                    bytes.insert(letters.randomElement(using: &random) ?? 0, at: position)
+                case 2 where bytes.count > 1: bytes.remove(at: position)
+                default: bytes.removeSubrange(position...)
+                }
+                if bytes.isEmpty { break }
+            }
+            _ = try? SpecFile.parse(bytes)
+        }
+    }
+
+    @Test("a file that is too large, a folder or absent is refused before it is read")
+    func files() {
+        for (path, part) in [("/tmp", "folder"), ("/nonexistent/x", "No such file")] {
+            let error = #expect(throws: ControlError.self) { try SpecFile.read(path: path) }
+            #expect(error?.message.contains(part) == true)
+        }
+    }
+}
