@@ -52,17 +52,20 @@ package struct ClusterSecret: Sendable, Equatable, CustomStringConvertible {
                     + "\"\(ClusterSecret.prefix)\"; `shoal token` on a host of the cluster "
                     + "prints it")
         }
-        guard let bytes = Base32.bytes(token.dropFirst(ClusterSecret.prefix.count)) else {
+        let digits = token.dropFirst(ClusterSecret.prefix.count)
+        guard digits.utf8.allSatisfy({ Base32.digits.contains($0) }) else {
             throw JoinTokenError(
                 description: "the join token has a character that tokens never have; copy it again")
         }
-        let payload = bytes.dropLast(ClusterSecret.checksumBytes)
-        guard payload.count == ClusterID.byteCount + Sodium.keyBytes else {
+        let bytesWanted = ClusterID.byteCount + Sodium.keyBytes + ClusterSecret.checksumBytes
+        guard digits.utf8.count == (bytesWanted * 8 + 4) / 5 else {
             throw JoinTokenError(
                 description: "the join token is too short or too long; copy it again, whole")
         }
-        guard ClusterSecret.checksum(Array(payload)).elementsEqual(bytes.suffix(4)),
-            let secret = ClusterSecret(bytes: payload)
+        guard let bytes = Base32.bytes(digits),
+            ClusterSecret.checksum(Array(bytes.dropLast(ClusterSecret.checksumBytes)))
+                .elementsEqual(bytes.suffix(ClusterSecret.checksumBytes)),
+            let secret = ClusterSecret(bytes: bytes.dropLast(ClusterSecret.checksumBytes))
         else {
             throw JoinTokenError(
                 description: "the join token's checksum does not match: a character is wrong; "
@@ -98,7 +101,7 @@ package struct ClusterSecret: Sendable, Equatable, CustomStringConvertible {
 
 /// Base32 (RFC 4648) in lower case without padding: no 0, 1, 8 or 9 to mistake for a letter.
 private enum Base32 {
-    private static let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
+    static let digits = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
 
     static func text(_ bytes: [UInt8]) -> String {
         var output: [UInt8] = []
@@ -109,11 +112,11 @@ private enum Base32 {
             bits += 8
             while bits >= 5 {
                 bits -= 5
-                output.append(alphabet[pending >> bits & 31])
+                output.append(digits[pending >> bits & 31])
             }
             pending &= 1 << bits - 1
         }
-        if bits > 0 { output.append(alphabet[pending << (5 - bits) & 31]) }
+        if bits > 0 { output.append(digits[pending << (5 - bits) & 31]) }
         return String(decoding: output, as: UTF8.self)
     }
 
@@ -123,7 +126,7 @@ private enum Base32 {
         var pending = 0
         var bits = 0
         for character in text.utf8 {
-            guard let value = alphabet.firstIndex(of: character) else { return nil }
+            guard let value = digits.firstIndex(of: character) else { return nil }
             pending = pending << 5 | value
             bits += 5
             if bits >= 8 {
@@ -132,6 +135,6 @@ private enum Base32 {
             }
             pending &= 1 << bits - 1
         }
-        return output
+        return pending == 0 ? output : nil
     }
 }
