@@ -103,10 +103,11 @@ extension ImageStore {
                     + "page; build the image with fewer layers")
         }
         // Only this thread's working folder: short names are the point.
+        let before = try OpenFile(path: ".", flags: O_RDONLY | O_DIRECTORY, attempt: attempt)
         guard fchdir(folders.links.descriptor) == 0 else {
             throw ImageError(attempt: attempt, code: errno)
         }
-        defer { _ = chdir("/") }
+        defer { _ = fchdir(before.descriptor) }
         let status = clinux_image_mount_overlay(mergedPath(id), options)
         guard status == 0 else { throw ImageError(attempt: attempt, code: -status) }
     }

@@ -212,7 +212,8 @@ extension LayerUnpacker {
 
     /// True for file capabilities and users' own attributes.
     ///
-    /// All others would speak to this host: `trusted` and `user.overlay` to overlayfs, `security` to its access control.
+    /// All others would speak to this host: `trusted` and `user.overlay` to overlayfs, the rest of
+    /// `security` to its access control.
     static func isKept(_ attribute: String) -> Bool {
         if attribute == "security.capability" { return true }
         return attribute.hasPrefix("user.") && !attribute.hasPrefix("user.overlay.")

@@ -58,6 +58,30 @@ struct LoadTests {
                 atPath: "\(folder.storePath)/staging") == [])
     }
 
+    /// The compressors of this machine that libarchive can undo.
+    static let compressors = ["zstd", "xz", "bzip2"].filter {
+        FileManager.default.fileExists(atPath: "/usr/bin/\($0)")
+            || FileManager.default.fileExists(atPath: "/bin/\($0)")
+    }
+
+    @Test("other compressions are read, for archives and for layers", arguments: compressors)
+    func compression(_ program: String) async throws {
+        func compressed(_ bytes: [UInt8]) throws -> [UInt8] {
+            let path = try folder.write("plain", bytes)
+            let process = try Process.run(
+                URL(fileURLWithPath: "/usr/bin/env"), arguments: [program, "-k", "-f", path])
+            process.waitUntilExit()
+            let suffix = ["zstd": "zst", "bzip2": "bz2"][program] ?? program
+            return try Array(Data(contentsOf: URL(fileURLWithPath: "\(path).\(suffix)")))
+        }
+        var packed = image
+        packed.layers = try packed.plain.map(compressed)
+        let archive = try folder.write("image", compressed(tar(packed.dockerSave)))
+        let loaded = try await folder.store().load(archive: archive)
+        #expect(loaded[0].layers.map(\.diffID) == image.plain.map { Digest(of: $0) })
+        #expect(program != "zstd" || loaded[0].layers[0].mediaType.hasSuffix("+zstd"))
+    }
+
     @Test("two hosts give a docker save archive the same manifest, and restarts keep images")
     func sameManifestEverywhere() async throws {
         let archive = try folder.write("image.tar", tar(image.dockerSave))
