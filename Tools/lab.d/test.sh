@@ -1,0 +1,142 @@
+# `Tools/lab test`: runs tests of the host's build in a machine with control groups version 2.
+# Sourced by Tools/lab.
+# shellcheck shell=bash
+
+# The limits: of groups by themselves, and of containers as crun makes them. The whole of
+# ContainerRuntimeTests takes two minutes, process starts being slow in such a machine.
+TEST_FILTERS=(
+    'HostControlTests\.CgroupTests'
+    'ContainerRuntimeTests\.ContainerTests/(lifecycle|sandbox|outOfMemory)'
+)
+# The machine's memory; taken from the host only as it is touched.
+TEST_MEBIBYTES=768
+
+test_run='' test_pid=''
+
+lab_test() {
+    local bundle=$REPO/.build/debug/shoalPackageTests.xctest seconds=180 verbose='' filters=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --verbose) verbose=yes; shift; continue ;;
+            --bundle | --filter | --time) [ $# -ge 2 ] || fail "$1 needs a value" ;;
+            *) fail "test does not know $1: see Tools/lab --help" ;;
+        esac
+        case $1 in
+            --bundle) bundle=$2 ;;
+            --filter) filters+=("$2") ;;
+            --time) seconds=$2 ;;
+        esac
+        shift 2
+    done
+    [[ $seconds =~ ^[1-9][0-9]{0,4}$ ]] || fail "--time takes a number of seconds: $seconds"
+    [ -x "$bundle" ] || fail "there are no tests at $bundle: run swift build --build-tests first"
+    bundle=$(realpath "$bundle")
+    [ ${#filters[@]} -gt 0 ] || filters=("${TEST_FILTERS[@]}")
+
+    local reason
+    find_user_mode_kernel || { say "lab: skipped: $reason"; exit 0; }
+    trap end_test EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    test_run=$(mktemp -d "$LAB/test.XXXXXX") || fail "cannot make a folder in $LAB"
+    start_test_machine "$bundle" "${filters[@]}"
+    follow_test_machine "$seconds" "$verbose"
+    judge_test "$seconds"
+}
+
+# Kills the machine if it still runs, with its processes: they are processes of the host, in the
+# same group.
+end_test() {
+    if [ -n "$test_pid" ]; then
+        kill -KILL -- "-$test_pid" 2> /dev/null
+        wait "$test_pid" 2> /dev/null
+    fi
+    [ -z "$test_run" ] || rm -rf "$test_run"
+}
+
+start_test_machine() {
+    local bundle=$1 filter
+    shift
+    cp "$TOOLS/lab.d/guest/test-init" "$test_run/init"
+    {
+        printf '%s\0' "$bundle" --testing-library swift-testing --no-parallel
+        for filter in "$@"; do printf '%s\0' --filter "$filter"; done
+    } > "$test_run/command"
+    : > "$test_run/console"
+    # A kernel that panics aborts its process: no core file of the machine's size.
+    ulimit -c 0
+    TMPDIR=$(memory_folder "$TEST_MEBIBYTES") setsid "$USER_MODE_KERNEL" \
+        "mem=${TEST_MEBIBYTES}M" umid=test "uml_dir=$test_run/" \
+        rootfstype=hostfs rootflags=/ ro "init=$test_run/init" \
+        con=null con0=null,fd:1 ssl=null quiet loglevel=1 \
+        < /dev/null > "$test_run/console" 2>&1 &
+    test_pid=$!
+}
+
+# Prints what the tests say while the machine runs, for so many seconds at most.
+follow_test_machine() {
+    local limit=$1 verbose=$2 start running line='' part console
+    start=$(now_ms)
+    exec {console}< "$test_run/console"
+    while :; do
+        running=yes
+        kill -0 "$test_pid" 2> /dev/null || running=
+        # A line may arrive in pieces.
+        while IFS= read -r part <&"$console"; do
+            tell "${line}${part}" "$verbose"
+            line=
+        done
+        line+=$part
+        [ -n "$running" ] || break
+        [ ! -e "$test_run/status" ] || [ "$(since_ms "$test_run/status")" -lt 5000 ] || break
+        [ $(($(now_ms) - start)) -lt $((limit * 1000)) ] || break
+        sleep 0.2
+    done
+    exec {console}<&-
+}
+
+# Milliseconds since a file was written. The machine has written its verdict and should have powered
+# off at once; a few seconds later we no longer wait for that.
+since_ms() { echo $((($(date +%s) - $(stat -c %Y "$1")) * 1000)); }
+
+# Prints a line of the console when it is a verdict, or any line when `verbose`.
+tell() {
+    local line=${1%$'\r'}
+    if [ -n "$2" ]; then
+        say "$line"
+    elif [[ $line =~ ^.\ Test\ .*\ (passed|failed)\ after || $line =~ (skipped|recorded an issue) ||
+        $line == *"↳"* && $line != *"Testing Library"* && $line != *"Target Platform"* ]]; then
+        [[ $line == *" Test run with "* ]] || say "$line"
+    fi
+}
+
+# How many tests ended like this.
+count_tests() { grep -aE "^. Test .* $1 after " "$test_run/console" | grep -avc ' Test run with '; }
+
+judge_test() {
+    local seconds=$1 passed failed kernel status
+    if [ ! -s "$test_run/booted" ]; then
+        say "lab: skipped: user-mode Linux does not boot here: $(grep -av '^[[:space:]]*$' "$test_run/console" | tail -n 1)"
+        exit 0
+    fi
+    kernel=$(cat "$test_run/booted")
+    if [ -s "$test_run/obstacle" ]; then
+        say "lab: skipped: $(cat "$test_run/obstacle") (kernel $kernel)"
+        exit 0
+    fi
+    passed=$(count_tests passed)
+    failed=$(count_tests failed)
+    say "lab: $passed passed, $failed failed on cgroup v2 (kernel $kernel)"
+    if [ ! -s "$test_run/status" ]; then
+        tail -n 20 "$test_run/console" >&2
+        fail "the machine gave no verdict within $seconds s: the lines above are the last of its console; --time allows it more"
+    fi
+    status=$(cat "$test_run/status")
+    if [ "$status" != 0 ]; then
+        [ "$failed" != 0 ] || tail -n 20 "$test_run/console" >&2
+        fail "the tests ended with status $status; --verbose prints the whole console"
+    fi
+    [ "$failed" = 0 ] || exit 1
+    [ "$passed" != 0 ] || fail "no test of that name was run: see --filter and --bundle"
+    exit 0
+}
