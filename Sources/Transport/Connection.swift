@@ -30,6 +30,7 @@ enum ConnectionEnd: Error, CustomStringConvertible {
     case refused(HandshakeRefusal)
     case staleBoot
     case peerClosed
+    case turnedAway
     case protocolError(String)
     case silent
     case tooMany
@@ -44,7 +45,10 @@ enum ConnectionEnd: Error, CustomStringConvertible {
         case .refused(.badSignature): "the other end could not prove its identity"
         case .refused(.ourself): "the other end is this host, or uses a copy of its key"
         case .staleBoot: "the other end is an older start of its agent"
-        case .peerClosed: "the other end closed the connection (no member, too many, or stopped)"
+        case .peerClosed: "the other end closed the connection"
+        case .turnedAway:
+            "the other end hung up on this host: another cluster (is the join token the right one?), "
+                + "or too many connections there"
         case .protocolError(let what): "the other end broke the protocol: \(what)"
         case .silent: "the other end fell silent"
         case .tooMany: "there are too many connections"
@@ -251,8 +255,8 @@ final class Connection {
     private func didRead(_ event: ByteStream.Event) {
         silentTicks = 0
         switch event {
-        case .end: close(.peerClosed)
-        case .failed(let error): close(.failed(error))
+        case .end: close(isAwaitingReply ? .turnedAway : .peerClosed)
+        case .failed(let error): close(isAwaitingReply ? .turnedAway : .failed(error))
         case .bytes(let bytes):
             if case .lingering = phase { return }
             inbox += bytes
@@ -264,6 +268,12 @@ final class Connection {
                 position = 0
             }
         }
+    }
+
+    /// True between our hello and the answer: an end then means that the hello was not liked.
+    private var isAwaitingReply: Bool {
+        if case .awaitingReply = phase { return true }
+        return false
     }
 
     /// Takes `count` bytes of the inbox, if they are there.

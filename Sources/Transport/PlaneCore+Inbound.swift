@@ -107,7 +107,9 @@ extension PlaneCore {
         switch end {
         case .protocolError: counters.protocolErrors += 1
         case .silent: counters.silentConnections += 1
-        case .failed, .timedOut, .refused, .staleBoot, .peerClosed, .tooMany, .closedHere: break
+        case .failed, .timedOut, .refused, .staleBoot, .peerClosed, .turnedAway, .tooMany,
+            .closedHere:
+            break
         }
     }
 
