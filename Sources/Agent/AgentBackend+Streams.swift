@@ -1,0 +1,270 @@
+import Base
+import ClusterModel
+import ContainerRuntime
+import ControlAPI
+import EventLoop
+import PeerCore
+import Transport
+import Wire
+
+extension AgentBackend {
+    // MARK: Logs
+
+    package func logs(
+        _ request: LogRequest, send: @escaping @Sendable (LogLine) async throws -> Void
+    ) async throws {
+        let look = await look()
+        guard let service = look.state.service(request.service) else {
+            throw notFound(service: request.service)
+        }
+        let slots = service.slots.filter {
+            request.ordinal == nil || request.ordinal == $0.slot.ordinal
+        }
+        guard !slots.isEmpty else {
+            throw ControlError(
+                .notFound,
+                "\(request.service) has no set \(request.ordinal ?? 0): it has \(service.slots.count)",
+                next: "`shoal sets` lists them")
+        }
+        let placed = slots.compactMap(\.placement)
+        guard !placed.isEmpty else {
+            throw ControlError(
+                .refused, "no set of \(request.service) has a host yet: \(slots[0].reason)")
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for placement in placed {
+                group.addTask {
+                    try await logs(placement, request, local: look.me, send: send)
+                }
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    private func logs(
+        _ placement: Placement, _ request: LogRequest, local: HostID,
+        send: @escaping @Sendable (LogLine) async throws -> Void
+    ) async throws {
+        let slot = placement.slot
+        let deliver: @Sendable (PeerLogLine) async throws -> Void = { line in
+            try await send(
+                LogLine(
+                    slot: slot.description, container: line.container,
+                    stream: line.isError ? "stderr" : "stdout", time: line.time,
+                    text: line.text))
+        }
+        if placement.host == local {
+            try await localLogs(
+                slot, container: request.container, follow: request.follow, tail: request.tail,
+                deliver)
+            return
+        }
+        let header = PeerRequest.logs(
+            slot: slot, container: request.container, follow: request.follow, tail: request.tail)
+        let stream = try await open(header, at: placement.host)
+        defer { stream.cancel() }
+        while let bytes = try await stream.receive() {
+            try await deliver(try PeerLogLine(decoding: bytes))
+        }
+    }
+
+    private func localLogs(
+        _ slot: SlotID, container: String?, follow: Bool, tail: Int?,
+        _ deliver: @escaping @Sendable (PeerLogLine) async throws -> Void
+    ) async throws {
+        guard let all = await keeper.containers(of: slot) else {
+            throw ControlError(.notFound, "\(slot) does not run on this host any more")
+        }
+        let names = all.filter { container == nil || $0 == container }
+        guard !names.isEmpty else {
+            throw ControlError(
+                .notFound, "\(slot) has no container \(container ?? ""): it has \(all.joined(separator: ", "))")
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for name in names {
+                let reader = await keeper.logReader(slot, name)
+                group.addTask {
+                    let count = min(tail ?? 1_000, 100_000)
+                    if follow {
+                        for try await line in reader.follow(tail: count) {
+                            try await deliver(PeerLogLine(name, line))
+                        }
+                    } else {
+                        for line in try reader.tail(lines: count) {
+                            try await deliver(PeerLogLine(name, line))
+                        }
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    // MARK: Exec
+
+    package func exec(
+        _ request: ExecRequest, input: AsyncStream<[UInt8]>,
+        send: @escaping @Sendable (ExecOutput) async throws -> Void
+    ) async throws {
+        let look = await look()
+        guard let slot = look.state.slot(request.slot) else {
+            throw ControlError(
+                .notFound, "there is no set \(request.slot)", next: "`shoal sets` lists them")
+        }
+        guard let placement = slot.placement else {
+            throw ControlError(.refused, "\(request.slot) has no host yet: \(slot.reason)")
+        }
+        let deliver: @Sendable (PeerExecFrame) async throws -> Void = { frame in
+            switch frame {
+            case .standardOutput(let bytes): try await send(.standardOutput(bytes))
+            case .standardError(let bytes): try await send(.standardError(bytes))
+            case .exit(let code): try await send(.exit(Int32(clamping: code)))
+            }
+        }
+        if placement.host == look.me {
+            try await localExec(
+                request.slot, container: request.container, command: request.command,
+                input: input, deliver)
+            return
+        }
+        let stream = try await open(
+            .exec(
+                slot: request.slot, container: request.container, command: request.command),
+            at: placement.host)
+        defer { stream.cancel() }
+        let feeding = Task {
+            for await bytes in input { try await stream.send(bytes) }
+            await stream.finish()
+        }
+        defer { feeding.cancel() }
+        while let bytes = try await stream.receive() {
+            try await deliver(try PeerExecFrame(decoding: bytes))
+        }
+    }
+
+    private func localExec<Input: AsyncSequence & Sendable>(
+        _ slot: SlotID, container: String?, command: [String], input: Input,
+        _ deliver: @escaping @Sendable (PeerExecFrame) async throws -> Void
+    ) async throws where Input.Element == [UInt8] {
+        let running = try await keeper.exec(slot, container: container, command: command)
+        let feeding = Task {
+            for try await bytes in input { try await running.write(bytes) }
+            await running.closeInput()
+        }
+        defer {
+            feeding.cancel()
+            running.kill(signal: 9)
+        }
+        for try await chunk in running.output {
+            switch chunk.stream {
+            case .standardOutput: try await deliver(.standardOutput(chunk.bytes))
+            case .standardError: try await deliver(.standardError(chunk.bytes))
+            }
+        }
+        try await deliver(.exit(Int(await running.wait())))
+    }
+
+    private func open(_ request: PeerRequest, at host: HostID) async throws -> PeerStream {
+        do {
+            let stream = try await driver.openStream(to: host, header: request.encoded)
+            try await stream.expectReady()
+            return stream
+        } catch {
+            throw ControlError(
+                .unavailable, "host \(await look().name(of: host)): \(error)",
+                next: "`shoal hosts` shows whether it is up")
+        }
+    }
+
+    // MARK: For other hosts
+
+    /// Answers a stream that another agent opened.
+    func serve(_ header: [UInt8], _ stream: PeerStream) async {
+        do {
+            switch try PeerRequest(decoding: header) {
+            case .image(let manifest):
+                try await supply.serve(manifest: manifest, to: stream)
+            case .blob(let digest, let offset):
+                try await supply.serve(blob: digest, offset: offset, to: stream)
+            case .logs(let slot, let container, let follow, let tail):
+                try await stream.send(PeerReply.ready.encoded)
+                try await untilClosed(stream) {
+                    try await localLogs(
+                        slot, container: container, follow: follow, tail: tail
+                    ) { try await stream.send($0.encoded) }
+                }
+                await stream.finish()
+            case .exec(let slot, let container, let command):
+                try await stream.send(PeerReply.ready.encoded)
+                try await serveExec(slot, container: container, command: command, stream)
+            }
+        } catch {
+            log.warning("a request of host \(stream.peer.hostID.short) ended early: \(error)")
+            stream.cancel()
+        }
+    }
+
+    /// Ends the work when the asker closes its side.
+    private func untilClosed(
+        _ stream: PeerStream, _ work: @escaping @Sendable () async throws -> Void
+    ) async throws {
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                try await work()
+                return true
+            }
+            group.addTask {
+                while let _ = try await stream.receive() {}
+                return false
+            }
+            _ = try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    private func serveExec(
+        _ slot: SlotID, container: String?, command: [String], _ stream: PeerStream
+    ) async throws {
+        // Pulled one by one, so that a slow command slows its sender.
+        let input = AsyncThrowingStream { try await stream.receive() }
+        do {
+            try await localExec(slot, container: container, command: command, input: input) {
+                try await stream.send($0.encoded)
+            }
+        } catch let error as ControlError {
+            try await stream.send(PeerExecFrame.standardError(Array("\(error)\n".utf8)).encoded)
+            try await stream.send(PeerExecFrame.exit(126).encoded)
+        }
+        await stream.finish()
+    }
+}
+
+extension PeerLogLine {
+    init(_ container: String, _ line: LogReader.Line) {
+        self.init(
+            container: container, isError: line.isError, time: line.time, text: line.text)
+    }
+}
+
+extension SetKeeper {
+    /// Runs a command in a set's container.
+    func exec(
+        _ slot: SlotID, container name: String?, command: [String]
+    ) async throws -> RunningCommand {
+        guard let set = sets[slot] else {
+            throw ControlError(.notFound, "\(slot) does not run on this host any more")
+        }
+        let names = set.record.spec.containers.map(\.name)
+        let chosen = name ?? names.first ?? ""
+        guard names.contains(chosen) else {
+            throw ControlError(
+                .notFound,
+                "\(slot) has no container \(chosen): it has \(names.joined(separator: ", "))")
+        }
+        guard set.pids[chosen] != nil else {
+            throw ControlError(.refused, "container \(chosen) of \(slot) is not running now")
+        }
+        guard !command.isEmpty else { throw ControlError(.invalid, "no command was given") }
+        return try await runtime.exec(containerID(slot, chosen), command: command)
+    }
+}

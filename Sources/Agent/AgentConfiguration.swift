@@ -1,0 +1,227 @@
+import Base
+import ClusterModel
+import Foundation
+import Yams
+
+/// How one host's agent is set up: every key of `Config/shoal.yaml`, read and checked.
+package struct AgentConfiguration: Sendable {
+    /// The host's name, for people; its identity is its key.
+    package var name: String
+    /// Where everything that must survive is kept.
+    package var dataFolder: String
+    /// Where sockets and locks are kept.
+    package var runFolder: String
+    /// The local socket.
+    package var socketPath: String
+    /// What peers are told to connect to; nil: the first address of this host that is not loopback.
+    package var address: String?
+    /// Hosts to join through, `HOST:PORT`.
+    package var join: [String]
+    /// The join token; nil when the cluster's secret is in the data folder already.
+    package var token: String?
+    /// The host's datacentre and rack.
+    package var zone: Zone
+    /// The pool the host offers itself to.
+    package var pool: String
+    /// Millicores offered to sets; nil: all the host has.
+    package var millicores: Int?
+    /// Bytes of memory offered to sets; nil: what the host has less a reserve.
+    package var memoryBytes: Int?
+    /// The most sets at once.
+    package var setsMax: Int
+    /// The name of the agent's cgroup in every hierarchy.
+    package var cgroupRoot: String
+    /// The name of the sets' bridge.
+    package var bridge: String
+    /// The network of which every host takes a /24.
+    package var clusterNetwork: String
+    /// The OCI runtime.
+    package var runtimePath: String
+    /// The containers' monitor.
+    package var monitorPath: String
+}
+
+/// One key of the configuration: its name in the file and as a flag, and its default.
+package struct ConfigurationKey: Sendable {
+    /// The name, such as `cgroup-root`: also the flag `--cgroup-root`.
+    package let name: String
+    /// The text that stands for "not given".
+    package let defaultText: String
+
+    /// The environment variable, such as `SHOAL_CGROUP_ROOT`.
+    package var variable: String {
+        "SHOAL_" + name.uppercased().replacingOccurrences(of: "-", with: "_")
+    }
+
+    /// Every key there is.
+    package static let all: [ConfigurationKey] = [
+        ConfigurationKey(name: "name", defaultText: ""),
+        ConfigurationKey(name: "data", defaultText: "/var/lib/shoal"),
+        ConfigurationKey(name: "run-folder", defaultText: "/run/shoal"),
+        ConfigurationKey(name: "socket", defaultText: "/run/shoal/shoal.sock"),
+        ConfigurationKey(name: "address", defaultText: ""),
+        ConfigurationKey(name: "join", defaultText: ""),
+        ConfigurationKey(name: "token", defaultText: ""),
+        ConfigurationKey(name: "token-file", defaultText: ""),
+        ConfigurationKey(name: "datacenter", defaultText: "default"),
+        ConfigurationKey(name: "rack", defaultText: "default"),
+        ConfigurationKey(name: "pool", defaultText: "default"),
+        ConfigurationKey(name: "cpu", defaultText: ""),
+        ConfigurationKey(name: "memory", defaultText: ""),
+        ConfigurationKey(name: "sets-max", defaultText: "200"),
+        ConfigurationKey(name: "cgroup-root", defaultText: "shoal"),
+        ConfigurationKey(name: "bridge", defaultText: "shoal0"),
+        ConfigurationKey(name: "cluster-network", defaultText: "10.64.0.0/10"),
+        ConfigurationKey(name: "runtime", defaultText: "crun"),
+        ConfigurationKey(name: "monitor", defaultText: "conmon"),
+    ]
+}
+
+/// Why a configuration cannot be used.
+package struct ConfigurationError: Error, CustomStringConvertible {
+    /// What is wrong, where, and what to do.
+    package let description: String
+
+    package init(_ description: String) { self.description = description }
+}
+
+extension AgentConfiguration {
+    /// The default place of the configuration file.
+    package static let defaultFile = "/etc/shoal/shoal.yaml"
+
+    /// Reads the configuration: a flag wins over its variable, that over the file, that over the
+    /// default.
+    ///
+    /// - Parameters:
+    ///   - flags: What was given on the command line, by key.
+    ///   - file: The file to read; nil reads the default file if there is one.
+    ///   - environment: The process's environment.
+    package static func load(
+        flags: [String: String], file: String?, environment: [String: String]
+    ) throws(ConfigurationError) -> AgentConfiguration {
+        var texts: [String: String] = [:]
+        let fromFile = try fileTexts(file)
+        for key in ConfigurationKey.all {
+            texts[key.name] =
+                flags[key.name] ?? environment[key.variable] ?? fromFile[key.name]
+                ?? key.defaultText
+        }
+        return try AgentConfiguration(texts: texts)
+    }
+
+    private init(texts: [String: String]) throws(ConfigurationError) {
+        func text(_ key: String) -> String { texts[key] ?? "" }
+        func optional(_ key: String) -> String? { text(key).isEmpty ? nil : text(key) }
+        name = optional("name") ?? ProcessInfo.processInfo.hostName
+        guard (1...63).contains(name.utf8.count) else {
+            throw ConfigurationError("name: must have 1 to 63 characters")
+        }
+        dataFolder = try AgentConfiguration.folder(text("data"), key: "data")
+        runFolder = try AgentConfiguration.folder(text("run-folder"), key: "run-folder")
+        socketPath = text("socket")
+        address = optional("address")
+        join = text("join").split(separator: ",").map {
+            $0.trimmingCharacters(in: .whitespaces)
+        }
+        token = optional("token")
+        if token == nil, let path = optional("token-file") {
+            token = try AgentConfiguration.readToken(path)
+        }
+        zone = Zone(datacenter: text("datacenter"), rack: text("rack"))
+        pool = text("pool")
+        cgroupRoot = text("cgroup-root")
+        bridge = text("bridge")
+        clusterNetwork = text("cluster-network")
+        runtimePath = text("runtime")
+        monitorPath = text("monitor")
+        do {
+            millicores = try optional("cpu").map { try Quantity.millicores($0) }
+            memoryBytes = try optional("memory").map { try Quantity.bytes($0) }
+        } catch {
+            throw ConfigurationError("cpu or memory: \(error)")
+        }
+        guard let most = Int(text("sets-max")), (1...250).contains(most) else {
+            throw ConfigurationError(
+                "sets-max: \(text("sets-max")) is no number from 1 to 250 (a host's own network has room for 250)"
+            )
+        }
+        setsMax = most
+        for key in ["datacenter", "rack", "pool", "cgroup-root", "bridge"] {
+            try AgentConfiguration.check(name: text(key), key: key)
+        }
+        guard bridge.utf8.count <= 15 else {
+            throw ConfigurationError("bridge: \(bridge) is longer than the 15 characters of an interface name")
+        }
+    }
+
+    private static func folder(
+        _ path: String, key: String
+    ) throws(ConfigurationError) -> String {
+        guard path.hasPrefix("/"), path.utf8.count <= 60 else {
+            throw ConfigurationError(
+                "\(key): \(path) must be an absolute path of at most 60 characters (socket paths below it have a limit of 107)"
+            )
+        }
+        return path
+    }
+
+    private static func check(name: String, key: String) throws(ConfigurationError) {
+        let allowed = name.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
+                true
+            default: false
+            }
+        }
+        guard allowed, (1...63).contains(name.utf8.count) else {
+            throw ConfigurationError(
+                "\(key): \(name) must be 1 to 63 letters, digits, hyphens or underscores")
+        }
+    }
+
+    private static func readToken(_ path: String) throws(ConfigurationError) -> String {
+        guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
+            throw ConfigurationError("token-file: cannot read \(path)")
+        }
+        return text.trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+
+    /// The file's keys and values as text; an unknown key is refused with its line.
+    private static func fileTexts(
+        _ file: String?
+    ) throws(ConfigurationError) -> [String: String] {
+        let path = file ?? defaultFile
+        guard let data = FileManager.default.contents(atPath: path) else {
+            if file == nil { return [:] }
+            throw ConfigurationError("cannot read the configuration file \(path)")
+        }
+        guard data.count <= 64 << 10, let text = String(data: data, encoding: .utf8) else {
+            throw ConfigurationError("\(path): must be UTF-8 text of at most 64 KiB")
+        }
+        let node: Node?
+        do { node = try Yams.compose(yaml: text) } catch {
+            throw ConfigurationError("\(path): \(error)")
+        }
+        guard let node else { return [:] }
+        guard let mapping = node.mapping else {
+            throw ConfigurationError("\(path): must be a list of `key: value` lines")
+        }
+        var texts: [String: String] = [:]
+        for (key, value) in mapping {
+            let line = key.mark?.line ?? 0
+            guard let name = key.string, ConfigurationKey.all.contains(where: { $0.name == name })
+            else {
+                throw ConfigurationError("\(path):\(line): unknown key `\(key.string ?? "?")`")
+            }
+            if let sequence = value.sequence {
+                texts[name] = sequence.compactMap(\.string).joined(separator: ",")
+            } else if let scalar = value.scalar {
+                texts[name] = scalar.string == "null" || scalar.string == "~" ? "" : scalar.string
+            } else {
+                throw ConfigurationError("\(path):\(line): `\(name)` must be a single value")
+            }
+        }
+        return texts
+    }
+}

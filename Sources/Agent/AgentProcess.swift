@@ -1,0 +1,239 @@
+import Base
+import ClusterModel
+import Consensus
+import ContainerRuntime
+import ControlAPI
+import EventLoop
+import Foundation
+import HostControl
+import HostPlan
+import ImageStore
+import Membership
+import PeerCore
+import Storage
+import Synchronization
+import Transport
+import Wire
+
+/// `shoal agent`: puts the rooms together and runs until it is told to end.
+package enum AgentProcess {
+    /// Runs the agent; returns after SIGTERM or SIGINT, with the containers still running.
+    package static func run(_ configuration: AgentConfiguration) async throws {
+        let log = AgentLog()
+        let folder = try AgentFolder(path: configuration.dataFolder)
+        try folder.lock()
+        let secret = try clusterSecret(configuration, folder)
+        let keys = try HostKeyPair.loadOrCreate(folder: configuration.dataFolder)
+        let bootEpoch = try folder.nextBootEpoch()
+        let address = try await HostAddress.resolve(configuration.address)
+        let instance = try folder.instance(of: keys.hostID)
+        log.info(
+            "host \(configuration.name) (\(keys.hostID.short)) of cluster \(secret.clusterID), boot epoch \(bootEpoch.value), at \(address)"
+        )
+
+        let hostLoop = try EventLoop(name: "host")
+        let commands = CommandRunner(loop: hostLoop)
+        let host = try hostControl(configuration, instance, commands)
+        let facts = try await hostFacts(configuration, host)
+        let store = try LogStore(path: folder.logPath)
+        let restored = try store.load()
+
+        let peerLoop = try EventLoop(name: "peers")
+        let plane = PeerPlane(
+            loop: peerLoop,
+            configuration: PeerPlaneConfiguration(bindAddress: bindAddress(for: address)),
+            secret: secret, identity: keys, bootEpoch: bootEpoch)
+        let peer = Peer(
+            id: keys.hostID, bootEpoch: bootEpoch, address: address, facts: facts,
+            restored: restored, configuration: PeerConfiguration(),
+            random: RandomSource(seed: UInt64.random(in: .min ... .max)), now: peerLoop.now())
+        let driver = PeerDriver(loop: peerLoop, plane: plane, store: store, peer: peer, log: log)
+
+        let images = try ImageStore(root: "\(configuration.dataFolder)/images")
+        let supply = ImageSupply(store: images, driver: driver, log: log)
+        let runtime = try ContainerRuntime(
+            settings: RuntimeSettings(
+                folder: "\(configuration.dataFolder)/runtime",
+                runtimePath: configuration.runtimePath, conmonPath: configuration.monitorPath,
+                hybridCgroupMount: await host.capabilities.cgroups.hybridMount),
+            commands: commands)
+        let keeper = try SetKeeper(
+            host: host, runtime: runtime, store: images, supply: supply, instance: instance,
+            network: await host.settings.clusterNetwork,
+            folder: "\(configuration.dataFolder)/sets", log: log,
+            report: { observation in
+                // Not a task: what is seen must be told in the order it was seen.
+                peerLoop.perform { driver.assumeIsolated { $0.feed(.observed(observation)) } }
+            })
+        let backend = AgentBackend(
+            driver: driver, store: images, supply: supply, keeper: keeper,
+            clusterID: secret.clusterID, log: log)
+
+        let (orders, orderSource) = AsyncStream<PeerDriver.HostOrder>.makeStream()
+        let remembered = RememberedPeers(store: store, me: keys.hostID)
+        let seeds = try await seeds(configuration, remembered, log)
+        let inventory = try await keeper.adopt()
+        try await driver.start(
+            PeerDriver.Handlers(
+                order: { orderSource.yield($0) },
+                members: { remembered.remember($0) },
+                stream: { _, header, stream in
+                    Task { await backend.serve(header, stream) }
+                }), join: seeds)
+        await driver.feed(.inventory(inventory))
+        let ordering = Task { for await order in orders { await keeper.take(order) } }
+        let watching = Task { await keeper.watchExits() }
+        let clock = Task {
+            while !Task.isCancelled {
+                try await Task.sleep(for: .seconds(30))
+                await driver.feed(.clock(.now))
+            }
+        }
+        let server = try await ControlServer.start(
+            ControlServerConfiguration(
+                socketPath: configuration.socketPath,
+                spoolFolder: "\(configuration.dataFolder)/spool"), backend: backend)
+        log.info("listening at \(configuration.socketPath)")
+
+        let signal = await Signals.wait()
+        log.info("\(signal): the agent ends; containers go on running")
+        await server.stop()
+        ordering.cancel()
+        watching.cancel()
+        clock.cancel()
+        await driver.stop()
+        try await Task.sleep(for: .milliseconds(100))
+        store.close()
+    }
+
+    /// The cluster from the data folder, or from the token of a first start.
+    private static func clusterSecret(
+        _ configuration: AgentConfiguration, _ folder: AgentFolder
+    ) throws -> ClusterSecret {
+        let given = try configuration.token.map { try ClusterSecret(joinToken: $0) }
+        if let known = try folder.secret() {
+            if let given, given.clusterID != known.clusterID {
+                throw AgentError(
+                    "\(configuration.dataFolder) belongs to cluster \(known.clusterID), the token to \(given.clusterID): use another --data folder, or leave --token out"
+                )
+            }
+            return known
+        }
+        guard let given else {
+            throw AgentError(
+                "this host belongs to no cluster yet: `shoal init` makes a new one here, `shoal agent --join HOST:7400 --token T` joins one"
+            )
+        }
+        guard !configuration.join.isEmpty else {
+            throw AgentError("--token needs --join HOST:7400, a host of that cluster")
+        }
+        try folder.keep(given)
+        return given
+    }
+
+    private static func hostControl(
+        _ configuration: AgentConfiguration, _ instance: String, _ commands: CommandRunner
+    ) throws -> HostControl {
+        guard let network = IPv4Network(configuration.clusterNetwork) else {
+            throw ConfigurationError(
+                "cluster-network: \(configuration.clusterNetwork) is no IPv4 network such as 10.64.0.0/10"
+            )
+        }
+        return try HostControl(
+            settings: HostControlSettings(
+                cgroupRoot: configuration.cgroupRoot, instance: instance,
+                bridge: configuration.bridge, clusterNetwork: network), commands: commands)
+    }
+
+    /// What the host offers: what it has, or what the configuration says, never more than it has.
+    private static func hostFacts(
+        _ configuration: AgentConfiguration, _ host: HostControl
+    ) async throws -> HostFacts {
+        let machine = try await host.machineFacts()
+        let reserve = max(256 << 20, machine.memoryBytes / 20)
+        let memory = configuration.memoryBytes ?? max(0, machine.memoryBytes - reserve)
+        let millicores = configuration.millicores ?? machine.processorCount * 1_000
+        guard memory <= machine.memoryBytes else {
+            throw ConfigurationError(
+                "memory: this host has \(machine.memoryBytes) bytes, less than the \(memory) to be offered"
+            )
+        }
+        guard millicores <= machine.processorCount * 1_000 else {
+            throw ConfigurationError(
+                "cpu: this host has \(machine.processorCount) processors, less than the \(millicores) millicores to be offered"
+            )
+        }
+        return HostFacts(
+            name: configuration.name,
+            capacity: Resources(
+                millicores: millicores, memoryBytes: memory, sets: configuration.setsMax),
+            zone: configuration.zone, pool: configuration.pool, agentVersion: AgentVersion.text)
+    }
+
+    /// All addresses of the family, at the port peers are told.
+    private static func bindAddress(for address: SocketAddress) -> SocketAddress {
+        SocketAddress(
+            address: Array(repeating: 0, count: address.address.count), port: address.port)
+            ?? address
+    }
+
+    private static func seeds(
+        _ configuration: AgentConfiguration, _ remembered: RememberedPeers, _ log: AgentLog
+    ) async throws -> [SocketAddress] {
+        var seeds = remembered.addresses()
+        for name in configuration.join {
+            do {
+                seeds += try await Transport.resolve(HostAddress.withPort(name))
+            } catch {
+                throw AgentError("--join \(name): \(error)")
+            }
+        }
+        return seeds
+    }
+}
+
+/// Addresses of peers, kept for the next start: a host that comes back finds the others by itself.
+final class RememberedPeers: Sendable {
+    private let store: LogStore
+    private let me: HostID
+    private let last = Mutex<[SocketAddress]>([])
+    private let queue: AsyncStream<[SocketAddress]>.Continuation
+    /// The most addresses kept.
+    static let maximum = 64
+
+    init(store: LogStore, me: HostID) {
+        self.store = store
+        self.me = me
+        let (stream, continuation) = AsyncStream<[SocketAddress]>.makeStream(
+            bufferingPolicy: .bufferingNewest(1))
+        queue = continuation
+        Task {
+            for await addresses in stream {
+                var writer = ByteWriter()
+                writer.write(list: addresses)
+                try? store.set(writer.bytes, for: "peers")
+            }
+        }
+    }
+
+    func addresses() -> [SocketAddress] {
+        guard let bytes = try? store.value(for: "peers") else { return [] }
+        var reader = ByteReader(bytes)
+        return (try? reader.readList(of: SocketAddress.self, maximum: RememberedPeers.maximum))
+            ?? []
+    }
+
+    /// Keeps the live members' addresses, if they changed; the disk is not waited for.
+    func remember(_ members: [Member]) {
+        let addresses = members.filter { $0.id != me && $0.status == .alive }
+            .prefix(RememberedPeers.maximum).map(\.address)
+        guard !addresses.isEmpty else { return }
+        let changed = last.withLock { last in
+            guard last != addresses else { return false }
+            last = addresses
+            return true
+        }
+        if changed { queue.yield(addresses) }
+    }
+}
+

@@ -1,0 +1,54 @@
+import Base
+import Foundation
+import Transport
+
+/// Finds the address that peers are told to connect to.
+enum HostAddress {
+    /// The peer plane's port when none is given.
+    static let defaultPort: UInt16 = 7_400
+
+    /// Resolves `HOST:PORT`, or takes this host's first address that is not loopback.
+    static func resolve(_ text: String?) async throws -> SocketAddress {
+        guard let text else {
+            guard let found = firstAddress() else {
+                throw AgentError(
+                    "this host has no network address: give one with --address HOST:PORT")
+            }
+            return found
+        }
+        guard let address = try await Transport.resolve(withPort(text)).first else {
+            throw AgentError("--address \(text): no such host")
+        }
+        guard address.address.contains(where: { $0 != 0 }) else {
+            throw AgentError("--address \(text): peers cannot connect to the wildcard address")
+        }
+        return address
+    }
+
+    /// Adds the default port where none is given.
+    static func withPort(_ text: String) -> String {
+        let colon = text.lastIndex(of: ":")
+        let bracket = text.lastIndex(of: "]")
+        if let colon, bracket.map({ $0 < colon }) ?? true { return text }
+        return "\(text):\(defaultPort)"
+    }
+
+    private static func firstAddress() -> SocketAddress? {
+        var list: UnsafeMutablePointer<ifaddrs>?
+        guard getifaddrs(&list) == 0 else { return nil }
+        defer { freeifaddrs(list) }
+        var next = list
+        while let entry = next {
+            next = entry.pointee.ifa_next
+            let flags = Int32(bitPattern: entry.pointee.ifa_flags)
+            guard flags & Int32(IFF_UP.rawValue) != 0, flags & Int32(IFF_LOOPBACK.rawValue) == 0,
+                let raw = entry.pointee.ifa_addr, raw.pointee.sa_family == UInt16(AF_INET)
+            else { continue }
+            let bytes = raw.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+                withUnsafeBytes(of: $0.pointee.sin_addr) { Array($0) }
+            }
+            return SocketAddress(address: bytes, port: defaultPort)
+        }
+        return nil
+    }
+}

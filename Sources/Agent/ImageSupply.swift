@@ -1,0 +1,160 @@
+import Base
+import ClusterState
+import ImageStore
+import Membership
+import PeerCore
+import Transport
+import Wire
+
+/// Gets images to this host: from its own store, or from a peer that has them.
+package actor ImageSupply {
+    private let store: ImageStore
+    private let driver: PeerDriver
+    private let log: AgentLog
+    private var underway: [Digest: Task<StoredImage, any Error>] = [:]
+
+    package init(store: ImageStore, driver: PeerDriver, log: AgentLog) {
+        self.store = store
+        self.driver = driver
+        self.log = log
+    }
+
+    /// The image a reference leads to in the cluster, here and unpacked when this returns.
+    ///
+    /// Several sets that want the same image share one transfer.
+    func image(_ reference: String) async throws -> StoredImage {
+        guard let record = await driver.read({ peer, _ in peer.state.image(reference) }) else {
+            throw AgentError(
+                "image \(reference) is not known to the cluster: load it with `shoal image load`")
+        }
+        guard let digest = Digest(record.manifestDigest) else {
+            throw AgentError("image \(reference) has the unusable digest \(record.manifestDigest)")
+        }
+        if let image = store.image(manifest: digest) { return image }
+        if let task = underway[digest] { return try await task.value }
+        let task = Task { try await fetch(record, digest) }
+        underway[digest] = task
+        defer { underway[digest] = nil }
+        return try await task.value
+    }
+
+    private func fetch(_ record: ImageRecord, _ digest: Digest) async throws -> StoredImage {
+        var refusals: [String] = []
+        for host in await candidates(for: record) {
+            do {
+                let image = try await fetch(record, digest, from: host.id)
+                log.info("fetched image \(record.reference) from \(host.name)")
+                return image
+            } catch {
+                refusals.append("\(host.name): \(error)")
+            }
+        }
+        let tried = refusals.isEmpty ? "no other host is up" : refusals.joined(separator: "; ")
+        throw AgentError(
+            "could not fetch image \(record.reference) (\(record.manifestDigest.prefix(19))) from any host: \(tried). Load it again with `shoal image load`"
+        )
+    }
+
+    /// The host that loaded it first, then every other live one from a place that differs by host,
+    /// so that many hosts in want of one image do not all ask the same peer.
+    private func candidates(for record: ImageRecord) async -> [(id: HostID, name: String)] {
+        let (me, members) = await driver.read { peer, _ in (peer.id, peer.membership.members) }
+        let others = members.filter { $0.id != me && $0.status == .alive }
+        guard !others.isEmpty else { return [] }
+        let start = others.firstIndex { $0.id > me } ?? 0
+        let turned = Array(others[start...] + others[..<start])
+        let first = turned.filter { $0.id == record.loadedBy }
+        return (first + turned.filter { $0.id != record.loadedBy }).map {
+            ($0.id, $0.facts?.name ?? $0.id.short)
+        }
+    }
+
+    private func fetch(
+        _ record: ImageRecord, _ digest: Digest, from host: HostID
+    ) async throws -> StoredImage {
+        let stream = try await open(.image(manifest: record.manifestDigest), at: host)
+        defer { stream.cancel() }
+        guard let bytes = try await stream.receive() else {
+            throw AgentError("the list of blobs broke off")
+        }
+        for blob in try ImageOffer(decoding: bytes).blobs {
+            guard let blobDigest = Digest(blob.digest), blob.size <= UInt64(Int.max) else {
+                throw AgentError("it offered an unusable blob \(blob.digest)")
+            }
+            if store.hasBlob(blobDigest) { continue }
+            try await fetch(blobDigest, size: Int(blob.size), from: host)
+        }
+        return try await store.adopt(manifest: digest, reference: record.reference)
+    }
+
+    private func fetch(_ blob: Digest, size: Int, from host: HostID) async throws {
+        let stream = try await open(.blob(digest: "\(blob)", offset: 0), at: host)
+        defer { stream.cancel() }
+        let writer = try await store.receive(blob, expectedSize: size)
+        do {
+            while let bytes = try await stream.receive() { try await writer.write(bytes) }
+            try await writer.finish()
+        } catch {
+            await writer.abort()
+            throw error
+        }
+    }
+
+    private func open(_ request: PeerRequest, at host: HostID) async throws -> PeerStream {
+        let stream = try await driver.openStream(to: host, header: request.encoded)
+        try await stream.expectReady()
+        return stream
+    }
+
+    // MARK: For other hosts
+
+    /// Answers a peer that wants an image's list of blobs.
+    func serve(manifest text: String, to stream: PeerStream) async throws {
+        guard let digest = Digest(text), let image = store.image(manifest: digest) else {
+            return try await stream.refuse("it does not have this image")
+        }
+        let blobs = image.blobDigests.compactMap { digest in
+            store.blobSize(digest).map {
+                ImageOffer.Blob(digest: "\(digest)", size: UInt64($0))
+            }
+        }
+        try await stream.send(PeerReply.ready.encoded)
+        try await stream.send(ImageOffer(blobs: blobs).encoded)
+        await stream.finish()
+    }
+
+    /// Answers a peer that wants a blob.
+    func serve(blob text: String, offset: UInt64, to stream: PeerStream) async throws {
+        guard let digest = Digest(text), let size = store.blobSize(digest),
+            offset <= UInt64(size)
+        else { return try await stream.refuse("it does not have blob \(text.prefix(80))") }
+        try await stream.send(PeerReply.ready.encoded)
+        var position = Int(offset)
+        while position < size {
+            let bytes = try await store.readBlob(digest, offset: position, maximum: 256 << 10)
+            guard !bytes.isEmpty else { break }
+            try await stream.send(bytes)
+            position += bytes.count
+        }
+        await stream.finish()
+    }
+}
+
+extension PeerStream {
+    /// Says no and closes.
+    func refuse(_ reason: String) async throws {
+        try await send(PeerReply.refused(reason).encoded)
+        await finish()
+    }
+
+    /// Waits for the other side's word; throws its refusal.
+    func expectReady() async throws {
+        guard let bytes = try await receive() else {
+            throw AgentError("the host closed the connection without an answer")
+        }
+        if case .refused(let reason) = try PeerReply(decoding: bytes) {
+            cancel()
+            throw AgentError(reason)
+        }
+    }
+}

@@ -1,0 +1,264 @@
+import Base
+import ClusterModel
+import ClusterState
+import Consensus
+import EventLoop
+import Membership
+import PeerCore
+import Storage
+import Transport
+
+/// Interprets one host's brain on a real host: sockets, disk and clock on one side, `Peer` on the
+/// other. Lives on the peer plane's loop, with nothing that can block.
+package actor PeerDriver {
+    /// What a write came to.
+    package enum SubmitResult: Sendable {
+        /// It is in the log at this index; the state accepted or refused it.
+        case done(CommandOutcome, LogIndex)
+        /// It was not seen in the log in time.
+        case failed(SubmitFailure)
+    }
+
+    /// What others must do for the brain.
+    package struct Handlers: Sendable {
+        /// An order for this host's sets.
+        package var order: @Sendable (HostOrder) -> Void
+        /// Gossip's members changed.
+        package var members: @Sendable ([Member]) -> Void
+        /// A peer opened a stream to this host.
+        package var stream: @Sendable (SenderIdentity, [UInt8], PeerStream) -> Void
+
+        package init(
+            order: @escaping @Sendable (HostOrder) -> Void,
+            members: @escaping @Sendable ([Member]) -> Void,
+            stream: @escaping @Sendable (SenderIdentity, [UInt8], PeerStream) -> Void
+        ) {
+            self.order = order
+            self.members = members
+            self.stream = stream
+        }
+    }
+
+    /// An order for this host's sets.
+    package enum HostOrder: Sendable {
+        /// Make it run.
+        case run(SetOrder)
+        /// Start one container again.
+        case restart(SlotID, placementIndex: LogIndex, container: String)
+        /// End it.
+        case stop(SlotID, placementIndex: LogIndex, reason: String)
+    }
+
+    /// The loop everything here runs on.
+    package nonisolated let loop: EventLoop
+    package nonisolated var unownedExecutor: UnownedSerialExecutor {
+        loop.asUnownedSerialExecutor()
+    }
+
+    /// The brain.
+    var peer: Peer
+    let plane: PeerPlane
+    private let store: LogStore
+    private let log: AgentLog
+    private var handlers: Handlers?
+    private var timer: LoopTimer?
+    private var waiting: [UInt64: CheckedContinuation<SubmitResult, Never>] = [:]
+    private var lastTicket: UInt64 = 0
+    /// What waits for the disk, in order; the first `persisting` of them are on their way.
+    private var persistQueue: [PersistRequest] = []
+    private var persisting = 0
+    private var storageTrouble = false
+    private var retryTimer: LoopTimer?
+
+    package init(loop: EventLoop, plane: PeerPlane, store: LogStore, peer: Peer, log: AgentLog) {
+        self.loop = loop
+        self.plane = plane
+        self.store = store
+        self.peer = peer
+        self.log = log
+    }
+
+    /// Binds the peer plane and lets the brain run.
+    package func start(_ handlers: Handlers, join: [SocketAddress]) throws {
+        self.handlers = handlers
+        timer = LoopTimer(loop: loop) { [weak self] in
+            self?.assumeIsolated { $0.feed(.tick) }
+        }
+        try plane.assumeIsolated { plane in
+            try plane.start(
+                PeerPlaneHandlers(
+                    datagram: { [weak self] sender, address, bytes in
+                        self?.assumeIsolated {
+                            $0.feed(
+                                .datagram(
+                                    bytes, from: sender.hostID, bootEpoch: sender.bootEpoch,
+                                    address: address))
+                        }
+                    },
+                    message: { [weak self] sender, bytes in
+                        self?.assumeIsolated { $0.feed(.message(bytes, from: sender.hostID)) }
+                    },
+                    stream: handlers.stream))
+        }
+        feed(.clock(.now))
+        if !join.isEmpty { feed(.join(join)) }
+        feed(.tick)
+    }
+
+    /// Says goodbye to the others and closes the peer plane.
+    package func stop() {
+        feed(.leave)
+        timer?.close()
+        timer = nil
+        plane.assumeIsolated { $0.stop() }
+    }
+
+    /// Hands an input to the brain and carries out what it says.
+    package func feed(_ input: PeerInput) {
+        var outputs: [PeerOutput] = []
+        peer.handle(input, at: loop.now(), into: &outputs)
+        for output in outputs { interpret(output) }
+        persistNext()
+        armTimer()
+    }
+
+    /// Asks for a write and waits until it is in this host's copy of the log.
+    package func submit(_ command: Command) async -> SubmitResult {
+        lastTicket += 1
+        let ticket = lastTicket
+        return await withCheckedContinuation { continuation in
+            waiting[ticket] = continuation
+            feed(.submit(ticket: ticket, command))
+        }
+    }
+
+    /// Looks at the brain; copies are cheap, so take them along and compute elsewhere.
+    package func read<Value: Sendable>(_ body: @Sendable (Peer, Instant) -> Value) -> Value {
+        body(peer, loop.now())
+    }
+
+    /// What the peer plane counted, by name.
+    package func counters() -> [String: UInt64] { plane.assumeIsolated { $0.counters.byName } }
+
+    /// Opens a stream to a host that gossip or the log knows.
+    package func openStream(to host: HostID, header: [UInt8]) async throws -> PeerStream {
+        guard let address = peer.address(of: host) else {
+            throw AgentError("the address of host \(host.short) is not known")
+        }
+        return try await plane.open(
+            streamTo: host, at: address, header: header, timeout: .seconds(5))
+    }
+
+    private func armTimer() {
+        guard let timer else { return }
+        guard let deadline = peer.nextDeadline else { return timer.stop() }
+        timer.start(after: max(deadline - loop.now(), .milliseconds(1)))
+    }
+
+    private func interpret(_ output: PeerOutput) {
+        switch output {
+        case .persist(let request):
+            persistQueue.append(request)
+        case .sendDatagram(let bytes, let address):
+            plane.assumeIsolated { $0.send(datagram: bytes, to: address) }
+        case .sendMessage(let bytes, let host, let address):
+            plane.assumeIsolated { $0.send(message: bytes, to: host, at: address) }
+        case .run(let order):
+            handlers?.order(.run(order))
+        case .restart(let slot, let index, let container):
+            handlers?.order(.restart(slot, placementIndex: index, container: container))
+        case .stop(let slot, let index, let reason):
+            handlers?.order(.stop(slot, placementIndex: index, reason: reason))
+        case .answered(let ticket, let outcome, let index):
+            waiting.removeValue(forKey: ticket)?.resume(returning: .done(outcome, index))
+        case .unanswered(let ticket, let failure):
+            waiting.removeValue(forKey: ticket)?.resume(returning: .failed(failure))
+        case .applied(_, let events):
+            for event in events { log.info("\(event.kind.rawValue) \(event.subject): \(event.message)") }
+        case .member(let member, let before):
+            tell(member, before: before)
+        case .lease(let holder, let epoch):
+            tell(leaseholder: holder, epoch: epoch)
+        case .note(let note):
+            log.warning(note.sentence)
+        }
+    }
+
+    private func tell(_ member: Member, before: MemberStatus?) {
+        if before != member.status {
+            let name = member.facts?.name ?? member.id.short
+            log.info("host \(name) (\(member.id.short)) at \(member.address) is \(member.status)")
+        }
+        handlers?.members(peer.membership.members)
+    }
+
+    private func tell(leaseholder: HostID?, epoch: Epoch) {
+        if let leaseholder {
+            let who = leaseholder == peer.id ? "this host" : leaseholder.short
+            log.info("epoch \(epoch): \(who) holds the lease")
+        } else {
+            log.warning("epoch \(epoch): nobody is known to hold the lease")
+        }
+    }
+}
+
+// MARK: - Disk
+
+extension PeerDriver {
+    /// Writes everything that waits in one transaction; what fails is tried again, in order, until
+    /// the disk takes it. Nothing is acknowledged before, so nothing acknowledged is lost.
+    private func persistNext() {
+        guard persisting == 0, !persistQueue.isEmpty else { return }
+        persisting = persistQueue.count
+        store.persist(persistQueue) { [weak self, loop] result in
+            loop.perform { self?.assumeIsolated { $0.persisted(result) } }
+        }
+    }
+
+    private func persisted(_ result: Result<[UInt64], StorageError>) {
+        let count = persisting
+        switch result {
+        case .success:
+            if storageTrouble { log.info("the log's disk takes writes again") }
+            storageTrouble = false
+            persisting = 0
+            let done = persistQueue.prefix(count).map(\.ticket)
+            persistQueue.removeFirst(count)
+            for ticket in done { feed(.persisted(ticket: ticket)) }
+        case .failure(let error):
+            if !storageTrouble { log.error("\(error); the agent tries again every second") }
+            storageTrouble = true
+            retryTimer = LoopTimer(loop: loop) { [weak self] in
+                self?.assumeIsolated {
+                    $0.persisting = 0
+                    $0.persistNext()
+                }
+            }
+            retryTimer?.start(after: .seconds(1))
+        }
+    }
+}
+
+extension PeerNote {
+    /// The note in words.
+    var sentence: String {
+        switch self {
+        case .undecodable(let host, let what):
+            "host \(host.short) sent what this version cannot read (\(what)); is it older or newer?"
+        case .unreadableEntry(let index):
+            "log entry \(index) is of a newer version and was skipped; update this agent"
+        case .unknownSet(let slot):
+            "set \(slot) runs here but the cluster's state does not know it; it is left alone"
+        case .registrationRefused(let reason):
+            "the cluster refuses this host: \(reason)"
+        }
+    }
+}
+
+/// Why the agent could not do something, in words for the operator.
+package struct AgentError: Error, CustomStringConvertible {
+    /// What was attempted on what, and what to do.
+    package let description: String
+
+    package init(_ description: String) { self.description = description }
+}

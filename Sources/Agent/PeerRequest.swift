@@ -1,0 +1,187 @@
+import Base
+import ClusterModel
+import Wire
+
+/// What one agent asks of another over a stream: the stream's header.
+enum PeerRequest: WireCodable, Sendable {
+    /// The blobs of an image; answered with one `ImageOffer`.
+    case image(manifest: String)
+    /// A blob from an offset; answered with its bytes until the end.
+    case blob(digest: String, offset: UInt64)
+    /// Lines of a set's log; answered with one `PeerLogLine` a frame.
+    case logs(slot: SlotID, container: String?, follow: Bool, tail: Int?)
+    /// A command in a set's container; answered with `PeerExecFrame`s, and standard input the
+    /// other way.
+    case exec(slot: SlotID, container: String?, command: [String])
+
+    private static let version: UInt8 = 1
+    /// The most arguments of a command.
+    static let argumentsMax = 1_024
+
+    func encode(into writer: inout ByteWriter) {
+        writer.write(byte: PeerRequest.version)
+        switch self {
+        case .image(let manifest):
+            writer.write(byte: 1)
+            writer.write(manifest)
+        case .blob(let digest, let offset):
+            writer.write(byte: 2)
+            writer.write(digest)
+            writer.write(offset)
+        case .logs(let slot, let container, let follow, let tail):
+            writer.write(byte: 3)
+            writer.write(slot)
+            writer.write(optional: container)
+            writer.write(follow)
+            writer.write(tail ?? -1)
+        case .exec(let slot, let container, let command):
+            writer.write(byte: 4)
+            writer.write(slot)
+            writer.write(optional: container)
+            writer.write(list: command)
+        }
+    }
+
+    init(from reader: inout ByteReader) throws(WireError) {
+        let version = try reader.readByte()
+        guard version == PeerRequest.version else {
+            throw .unknownCase(what: "request version", value: UInt64(version))
+        }
+        switch try reader.readByte() {
+        case 1: self = .image(manifest: try reader.readString(maximum: 128))
+        case 2:
+            self = .blob(
+                digest: try reader.readString(maximum: 128), offset: try reader.readUInt64())
+        case 3:
+            let slot = try reader.read(SlotID.self)
+            let container = try reader.readOptional(String.self)
+            let follow = try reader.readBool()
+            let tail = try reader.readInt()
+            self = .logs(
+                slot: slot, container: container, follow: follow, tail: tail < 0 ? nil : tail)
+        case 4:
+            self = .exec(
+                slot: try reader.read(), container: try reader.readOptional(),
+                command: try reader.readList(maximum: PeerRequest.argumentsMax))
+        case let other: throw .unknownCase(what: "request", value: UInt64(other))
+        }
+    }
+}
+
+/// The first frame of every answer: a refusal in words, or the go-ahead.
+enum PeerReply: WireCodable, Sendable {
+    /// What was asked for follows.
+    case ready
+    /// It cannot be had here, and why.
+    case refused(String)
+
+    func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .ready: writer.write(byte: 0)
+        case .refused(let reason):
+            writer.write(byte: 1)
+            writer.write(String(reason.prefix(1_000)))
+        }
+    }
+
+    init(from reader: inout ByteReader) throws(WireError) {
+        switch try reader.readByte() {
+        case 0: self = .ready
+        case 1: self = .refused(try reader.readString())
+        case let other: throw .unknownCase(what: "reply", value: UInt64(other))
+        }
+    }
+}
+
+/// The blobs of an image that a host has: the manifest first.
+struct ImageOffer: WireCodable, Sendable {
+    /// One blob.
+    struct Blob: WireCodable, Sendable {
+        var digest: String
+        var size: UInt64
+
+        init(digest: String, size: UInt64) {
+            self.digest = digest
+            self.size = size
+        }
+
+        func encode(into writer: inout ByteWriter) {
+            writer.write(digest)
+            writer.write(size)
+        }
+
+        init(from reader: inout ByteReader) throws(WireError) {
+            digest = try reader.readString(maximum: 128)
+            size = try reader.readUInt64()
+        }
+    }
+
+    var blobs: [Blob]
+
+    init(blobs: [Blob]) { self.blobs = blobs }
+
+    func encode(into writer: inout ByteWriter) { writer.write(list: blobs) }
+
+    init(from reader: inout ByteReader) throws(WireError) {
+        blobs = try reader.readList(maximum: 1_024)
+    }
+}
+
+/// One line of a log on its way to the host that asked.
+struct PeerLogLine: WireCodable, Sendable {
+    var container: String
+    var isError: Bool
+    var time: String
+    var text: String
+
+    init(container: String, isError: Bool, time: String, text: String) {
+        self.container = container
+        self.isError = isError
+        self.time = time
+        self.text = text
+    }
+
+    func encode(into writer: inout ByteWriter) {
+        writer.write(container)
+        writer.write(isError)
+        writer.write(time)
+        writer.write(text)
+    }
+
+    init(from reader: inout ByteReader) throws(WireError) {
+        container = try reader.readString()
+        isError = try reader.readBool()
+        time = try reader.readString()
+        text = try reader.readString(maximum: 1 << 20)
+    }
+}
+
+/// One piece of a command's output, or its end.
+enum PeerExecFrame: WireCodable, Sendable {
+    case standardOutput([UInt8])
+    case standardError([UInt8])
+    case exit(Int)
+
+    func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .standardOutput(let bytes):
+            writer.write(byte: 1)
+            writer.write(counted: bytes)
+        case .standardError(let bytes):
+            writer.write(byte: 2)
+            writer.write(counted: bytes)
+        case .exit(let code):
+            writer.write(byte: 3)
+            writer.write(code)
+        }
+    }
+
+    init(from reader: inout ByteReader) throws(WireError) {
+        switch try reader.readByte() {
+        case 1: self = .standardOutput(try reader.readCounted(maximum: 1 << 20))
+        case 2: self = .standardError(try reader.readCounted(maximum: 1 << 20))
+        case 3: self = .exit(try reader.readInt())
+        case let other: throw .unknownCase(what: "exec frame", value: UInt64(other))
+        }
+    }
+}

@@ -1,0 +1,266 @@
+import Base
+import ClusterModel
+import ContainerRuntime
+import HostControl
+import HostPlan
+import ImageStore
+import PeerCore
+
+extension SetKeeper {
+    /// Makes a set run, from wherever an earlier attempt stopped.
+    func run(_ order: SetOrder) async {
+        let slot = order.placement.slot
+        if let known = sets[slot] {
+            guard known.wanted else { return }
+            if known.record.started, known.record.placementIndex == order.placement.index.value {
+                return await resume(order)
+            }
+        }
+        do {
+            try await make(order)
+            publish()
+            tell(slot, .started)
+        } catch {
+            log.warning("could not run \(slot): \(error)")
+            tellFailed(order, "\(error)")
+        }
+    }
+
+    /// A set that an earlier start of the agent made: nothing to do but to publish its ports.
+    private func resume(_ order: SetOrder) async {
+        do {
+            _ = try await address(for: order.placement.slot, subnetIndex: order.subnetIndex)
+            publish()
+        } catch {
+            log.error("could not prepare the host's network: \(error)")
+        }
+        tell(order.placement.slot, .started)
+    }
+
+    private func make(_ order: SetOrder) async throws {
+        let slot = order.placement.slot
+        let address = try await address(for: slot, subnetIndex: order.subnetIndex)
+        let record = SetRecord(
+            slot: slot, placementIndex: order.placement.index.value, address: address.bytes,
+            spec: order.spec, started: false)
+        try records.write(record)
+        if sets[slot] == nil {
+            sets[slot] = HostedRecord(record: record)
+        } else {
+            sets[slot]?.record = record
+        }
+        tell(slot, .starting)
+        var images: [StoredImage] = []
+        for container in order.spec.containers {
+            images.append(try await supply.image(container.image))
+        }
+        try checkWanted(slot)
+        let namespace = try await makeSurroundings(record)
+        for (container, image) in zip(order.spec.containers, images) {
+            try checkWanted(slot)
+            guard sets[slot]?.pids[container.name] == nil else { continue }
+            try await start(container, of: record, image: image, namespace: namespace)
+        }
+        sets[slot]?.record.started = true
+        if let record = sets[slot]?.record { try records.write(record) }
+    }
+
+    private func checkWanted(_ slot: SlotID) throws {
+        guard sets[slot]?.wanted == true else { throw AgentError("it is not wanted any more") }
+    }
+
+    /// Cgroups and network; returns the path of the set's network namespace.
+    private func makeSurroundings(_ record: SetRecord) async throws -> String {
+        guard let address = IPv4Address(bytes: record.address) else {
+            throw AgentError("the record of \(record.slot) holds no address")
+        }
+        try await host.ensureSetCgroup(
+            slot: record.slot,
+            containers: record.spec.containers.map { ($0.name, CgroupLimits($0)) })
+        return try await host.ensureSetNetwork(
+            slot: record.slot, address: address, network: record.spec.network)
+    }
+
+    private func start(
+        _ container: ContainerSpec, of record: SetRecord, image: StoredImage, namespace: String
+    ) async throws {
+        let id = containerID(record.slot, container.name)
+        let root = try await store.mountRoot(container: id, image: image.manifestDigest)
+        let launch = launch(
+            id: id, container, of: record, image: image, root: root, namespace: namespace)
+        try await runtime.delete(id)
+        try await host.ensureSetCgroup(
+            slot: record.slot,
+            containers: record.spec.containers.map { ($0.name, CgroupLimits($0)) })
+        let usage = try? await host.usage(slot: record.slot, container: container.name)
+        let process = try await runtime.create(launch)
+        sets[record.slot]?.oomKillsBefore[container.name] = usage?.outOfMemoryKills ?? 0
+        sets[record.slot]?.exits[container.name] = nil
+        sets[record.slot]?.pids[container.name] = Int(process.pid)
+        do {
+            try await runtime.start(id)
+        } catch {
+            sets[record.slot]?.pids[container.name] = nil
+            try? await runtime.delete(id)
+            throw error
+        }
+    }
+
+    private func launch(
+        id: String, _ container: ContainerSpec, of record: SetRecord, image: StoredImage,
+        root: String, namespace: String
+    ) -> ContainerLaunch {
+        let configuration = image.configuration
+        let limits = CgroupLimits(container)
+        let arguments =
+            container.command.isEmpty
+            ? configuration.entrypoint + configuration.command : container.command
+        let own = container.environment.map { "\($0.name)=\($0.value)" }
+        let names = Set(container.environment.map(\.name))
+        let inherited = configuration.environment.filter {
+            !names.contains(String($0.prefix { $0 != "=" }))
+        }
+        return ContainerLaunch(
+            id: id, slot: record.slot, container: container.name,
+            placementIndex: LogIndex(record.placementIndex), rootPath: root,
+            arguments: arguments, environment: inherited + own,
+            workingDirectory: configuration.workingDirectory.isEmpty
+                ? "/" : configuration.workingDirectory,
+            user: configuration.user,
+            networkNamespacePath: namespace,
+            cgroupsPath: host.cgroupPath(slot: record.slot, container: container.name),
+            limits: RuntimeLimits(
+                cpuQuotaMicroseconds: limits.quotaMicroseconds,
+                cpuPeriodMicroseconds: CgroupLimits.periodMicroseconds, cpuShares: limits.shares,
+                memoryBytes: limits.memoryLimitBytes, pidsMax: limits.pidsMax),
+            stopSignal: configuration.stopSignal,
+            address: IPv4Address(bytes: record.address)?.description)
+    }
+
+    // MARK: Again, and the end
+
+    /// Starts one container of a set again: a new process in the same place.
+    func restart(_ slot: SlotID, _ index: LogIndex, container name: String) async {
+        guard let set = sets[slot], set.wanted, set.record.placementIndex == index.value,
+            set.pids[name] == nil,
+            let container = set.record.spec.containers.first(where: { $0.name == name })
+        else { return }
+        do {
+            let image = try await supply.image(container.image)
+            let namespace = try await makeSurroundings(set.record)
+            try await start(container, of: set.record, image: image, namespace: namespace)
+            publish()
+            tell(slot, .started)
+        } catch {
+            log.warning("could not start \(slot)/\(name) again: \(error)")
+            sets[slot]?.record.started = false
+            tell(slot, .failed(reason: "\(error)"))
+        }
+    }
+
+    /// Ends a set and removes what belongs to it.
+    func stop(_ slot: SlotID, _ index: LogIndex) async {
+        guard let set = sets[slot] else { return tellGone(slot, index) }
+        guard set.record.placementIndex == index.value else { return }
+        sets[slot]?.wanted = false
+        publish()
+        do {
+            try await remove(set.record)
+        } catch {
+            log.error("could not end \(slot): \(error); trying again in 2 s")
+            try? await Task.sleep(for: .seconds(2))
+            return take(.stop(slot, placementIndex: index, reason: "again"))
+        }
+        sets[slot] = nil
+        tellGone(slot, index)
+    }
+
+    /// Removes everything of a set, the record last.
+    func remove(_ record: SetRecord) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for container in record.spec.containers {
+                let id = containerID(record.slot, container.name)
+                group.addTask {
+                    try await self.runtime.stop(id, signal: nil, grace: SetKeeper.stopGrace)
+                    try await self.runtime.delete(id)
+                    try await self.store.unmountRoot(container: id)
+                }
+            }
+            try await group.waitForAll()
+        }
+        try await host.removeSetNetwork(slot: record.slot)
+        try await host.removeSetCgroup(slot: record.slot)
+        releaseAddress(record.slot)
+        records.remove(record.slot)
+    }
+
+    // MARK: What ended by itself
+
+    /// Hears of containers that ended, as long as the agent runs.
+    package func watchExits() async {
+        for await notice in runtime.exits {
+            await ended(notice)
+        }
+    }
+
+    private func ended(_ notice: ExitNotice) async {
+        for (slot, set) in sets where set.wanted {
+            guard
+                let container = set.record.spec.containers.first(where: {
+                    containerID(slot, $0.name) == notice.id
+                }), set.pids[container.name] != nil
+            else { continue }
+            let usage = try? await host.usage(slot: slot, container: container.name)
+            let kills = usage?.outOfMemoryKills ?? 0
+            let before = sets[slot]?.oomKillsBefore[container.name] ?? 0
+            let exit = ContainerExit(
+                code: notice.code, outOfMemory: notice.outOfMemory || kills > before)
+            sets[slot]?.pids[container.name] = nil
+            sets[slot]?.exits[container.name] = exit
+            log.info(
+                "\(slot)/\(container.name) ended with \(exit.code)\(exit.outOfMemory ? ", out of memory" : "")"
+            )
+            publish()
+            tell(slot, sets[slot]?.record.started == true ? .started : .starting)
+        }
+    }
+
+    // MARK: After a restart of the agent
+
+    /// Finds what an earlier start of the agent left: running sets are adopted as they are, half
+    /// made ones are finished or removed by the orders that follow.
+    package func adopt() async throws -> [SetObservation] {
+        let (found, unreadable) = records.all()
+        for name in unreadable {
+            log.error("the set record \(name) cannot be read; its set is left alone")
+        }
+        let running = try await runtime.containers()
+        var observations: [SetObservation] = []
+        for record in found {
+            var set = HostedRecord(record: record)
+            for container in running where container.slot == record.slot {
+                let usage = try? await host.usage(
+                    slot: record.slot, container: container.container)
+                set.oomKillsBefore[container.container] = usage?.outOfMemoryKills ?? 0
+                if container.running, let pid = container.pid {
+                    set.pids[container.container] = Int(pid)
+                } else if record.started {
+                    set.exits[container.container] = ContainerExit(
+                        code: container.exit?.code ?? 137,
+                        outOfMemory: container.exit?.outOfMemory ?? false)
+                }
+            }
+            if record.started {
+                for container in record.spec.containers
+                where set.pids[container.name] == nil && set.exits[container.name] == nil {
+                    set.exits[container.name] = ContainerExit(code: 137)
+                }
+            }
+            sets[record.slot] = set
+            let state: SetObservation.State = record.started ? .started : .starting
+            observations.append(observation(of: set, state))
+            log.info("adopted \(record.slot): \(set.pids.count) containers running")
+        }
+        return observations
+    }
+}

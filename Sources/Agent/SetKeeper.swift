@@ -1,0 +1,269 @@
+import Base
+import ClusterModel
+import ContainerRuntime
+import HostControl
+import HostPlan
+import ImageStore
+import PeerCore
+
+/// Carries out the brain's orders on this host's sets: image, network, cgroup, file system,
+/// containers; and tells the brain what it sees.
+///
+/// Orders for one set run one after the other, those of different sets side by side. Every step is
+/// idempotent: a crash between any two is repaired by the next order for the same set.
+package actor SetKeeper {
+    /// The most sets that are made or ended at once: enough to overlap waiting, few enough that a
+    /// burst of a hundred does not starve what already runs.
+    static let concurrentMaximum = 8
+    /// How long a container may take to end after its stop signal.
+    static let stopGrace = Duration.seconds(5)
+
+    let host: HostControl
+    let runtime: ContainerRuntime
+    let store: ImageStore
+    let supply: ImageSupply
+    let log: AgentLog
+    /// Prefix of this host's container names.
+    let instance: String
+    private let network: IPv4Network
+    let records: SetRecords
+    private let report: @Sendable (SetObservation) -> Void
+
+    /// The sets on this host, as far as their making has come.
+    var sets: [SlotID: HostedRecord] = [:]
+    private var chains: [SlotID: Task<Void, Never>] = [:]
+    private var chainNumbers: [SlotID: Int] = [:]
+    private var lastChain = 0
+    private var slotsFree = SetKeeper.concurrentMaximum
+    private var slotWaiters: [CheckedContinuation<Void, Never>] = []
+    private var addresses: AddressBook?
+    private var preparedSubnet: Int?
+    private var preparing: Task<Void, any Error>?
+    private var published: [PublishedBackend]?
+    private var publishing: Task<Void, Never>?
+    private var publishAgain = false
+
+    /// A set and what was made of it.
+    struct HostedRecord {
+        var record: SetRecord
+        /// False once the brain wants it gone: what is being made stops at the next step.
+        var wanted = true
+        var pids: [String: Int] = [:]
+        var exits: [String: ContainerExit] = [:]
+        /// Kernel kills for want of memory that were counted before the present run.
+        var oomKillsBefore: [String: Int] = [:]
+    }
+
+    package init(
+        host: HostControl, runtime: ContainerRuntime, store: ImageStore, supply: ImageSupply,
+        instance: String, network: IPv4Network, folder: String, log: AgentLog,
+        report: @escaping @Sendable (SetObservation) -> Void
+    ) throws {
+        self.host = host
+        self.runtime = runtime
+        self.store = store
+        self.supply = supply
+        self.instance = instance
+        self.network = network
+        self.log = log
+        self.report = report
+        records = try SetRecords(folder: folder)
+    }
+
+    /// Takes an order; it is carried out after the earlier ones for the same set.
+    package func take(_ order: PeerDriver.HostOrder) {
+        switch order {
+        case .run(let order):
+            chain(order.placement.slot) { await self.run(order) }
+        case .restart(let slot, let index, let container):
+            chain(slot) { await self.restart(slot, index, container: container) }
+        case .stop(let slot, let index, let reason):
+            if sets[slot]?.record.placementIndex == index.value { sets[slot]?.wanted = false }
+            log.info("ending \(slot): \(reason)")
+            chain(slot) { await self.stop(slot, index) }
+        }
+    }
+
+    /// The container's name for the runtime.
+    func containerID(_ slot: SlotID, _ container: String) -> String {
+        "\(instance)-\(slot)-\(container)"
+    }
+
+    /// The name of a set's log file reader.
+    func logReader(_ slot: SlotID, _ container: String) -> LogReader {
+        LogReader(path: runtime.logPath(containerID(slot, container)))
+    }
+
+    /// The containers of a set on this host; nil when it is not here.
+    func containers(of slot: SlotID) -> [String]? {
+        sets[slot]?.record.spec.containers.map(\.name)
+    }
+
+    // MARK: One after the other, and not too many at once
+
+    private func chain(_ slot: SlotID, _ work: @escaping @Sendable () async -> Void) {
+        let before = chains[slot]
+        lastChain += 1
+        let number = lastChain
+        chainNumbers[slot] = number
+        chains[slot] = Task {
+            await before?.value
+            await self.enter()
+            await work()
+            self.leave()
+            self.finished(slot, number)
+        }
+    }
+
+    private func finished(_ slot: SlotID, _ number: Int) {
+        guard chainNumbers[slot] == number else { return }
+        chains[slot] = nil
+        chainNumbers[slot] = nil
+    }
+
+    private func enter() async {
+        if slotsFree > 0 {
+            slotsFree -= 1
+        } else {
+            await withCheckedContinuation { slotWaiters.append($0) }
+        }
+    }
+
+    private func leave() {
+        if slotWaiters.isEmpty {
+            slotsFree += 1
+        } else {
+            slotWaiters.removeFirst().resume()
+        }
+    }
+
+    // MARK: The host's own network
+
+    /// Makes the bridge once the host's subnet is known, and gives the set an address of it.
+    func address(for slot: SlotID, subnetIndex: Int) async throws -> IPv4Address {
+        if preparedSubnet != subnetIndex {
+            if preparing == nil {
+                preparing = Task { try await self.prepare(subnetIndex) }
+            }
+            defer { preparing = nil }
+            try await preparing?.value
+        }
+        guard let address = addresses?.assign(slot) else {
+            throw AgentError(
+                "the host's network \(addresses?.subnet.description ?? "?") has no free address: lower sets-max or end sets"
+            )
+        }
+        return address
+    }
+
+    private func prepare(_ subnetIndex: Int) async throws {
+        guard let subnet = network.hostSubnet(index: subnetIndex) else {
+            throw AgentError(
+                "the cluster network \(network) has no subnet number \(subnetIndex): it has room for \(network.hostSubnetCount) hosts"
+            )
+        }
+        try await host.prepare(subnetIndex: subnetIndex)
+        let existing = sets.values.compactMap { set in
+            IPv4Address(bytes: set.record.address).map {
+                AddressBook.Assignment(slot: set.record.slot, address: $0)
+            }
+        }
+        addresses = AddressBook(subnet: subnet, existing: existing)
+        preparedSubnet = subnetIndex
+    }
+
+    func releaseAddress(_ slot: SlotID) { addresses?.release(slot) }
+
+    // MARK: Published ports
+
+    /// Brings the host's published ports in line with the sets that run; one change at a time, and
+    /// what changes meanwhile goes into the next.
+    func publish() {
+        if publishing != nil {
+            publishAgain = true
+            return
+        }
+        publishing = Task {
+            repeat {
+                self.publishAgain = false
+                await self.publishNow()
+            } while self.publishAgain
+            self.publishing = nil
+        }
+    }
+
+    private func publishNow() async {
+        let wanted = backends()
+        guard wanted != published else { return }
+        do {
+            try await host.publish(wanted)
+            published = wanted
+        } catch {
+            log.error("could not publish ports: \(error)")
+        }
+    }
+
+    private func backends() -> [PublishedBackend] {
+        var backends: [PublishedBackend] = []
+        let running = sets.values.filter { $0.wanted && $0.record.started && !$0.pids.isEmpty }
+            .sorted { $0.record.slot < $1.record.slot }
+        for set in running {
+            guard let address = IPv4Address(bytes: set.record.address) else { continue }
+            for port in set.record.spec.network.publish {
+                let target = PublishedBackend.Target(
+                    address: address, port: UInt16(clamping: port.port))
+                let transport = PublishedBackend.Transport(rawValue: port.transport) ?? .tcp
+                let known = backends.firstIndex {
+                    $0.hostPort == UInt16(clamping: port.hostPort) && $0.transport == transport
+                }
+                if let known {
+                    backends[known].targets.append(target)
+                } else {
+                    backends.append(
+                        PublishedBackend(
+                            service: set.record.slot.service,
+                            hostPort: UInt16(clamping: port.hostPort), transport: transport,
+                            targets: [target]))
+                }
+            }
+        }
+        return backends
+    }
+
+    // MARK: What the brain hears
+
+    /// Tells the brain what is known of a set.
+    func tell(_ slot: SlotID, _ state: SetObservation.State) {
+        guard let set = sets[slot] else { return }
+        report(observation(of: set, state))
+    }
+
+    func tellGone(_ slot: SlotID, _ index: LogIndex) {
+        report(SetObservation(slot: slot, placementIndex: index, state: .gone))
+    }
+
+    func tellFailed(_ order: SetOrder, _ reason: String) {
+        if sets[order.placement.slot] != nil {
+            tell(order.placement.slot, .failed(reason: reason))
+        } else {
+            report(
+                SetObservation(
+                    slot: order.placement.slot, placementIndex: order.placement.index,
+                    state: .failed(reason: reason)))
+        }
+    }
+
+    func observation(
+        of set: HostedRecord, _ state: SetObservation.State
+    ) -> SetObservation {
+        SetObservation(
+            slot: set.record.slot, placementIndex: LogIndex(set.record.placementIndex),
+            state: state, address: set.record.address,
+            containers: set.record.spec.containers.compactMap { container in
+                let pid = set.pids[container.name]
+                let exit = pid == nil ? set.exits[container.name] : nil
+                guard pid != nil || exit != nil else { return nil }
+                return ContainerObservation(name: container.name, pid: pid, exit: exit)
+            })
+    }
+}

@@ -1,0 +1,61 @@
+import Base
+import ClusterModel
+import Foundation
+import PeerCore
+
+/// What a host keeps on disk of one of its sets, so that the next start of the agent finds it.
+///
+/// Written before the first step of making the set and removed after the last step of ending it: a
+/// crash between any two leaves a record, and the record says what to finish.
+struct SetRecord: Codable, Sendable {
+    /// The set.
+    var slot: SlotID
+    /// The decision it runs for.
+    var placementIndex: UInt64
+    /// The address it was given; four bytes.
+    var address: [UInt8]
+    /// The template it was made from.
+    var spec: ServiceSpec
+    /// True once all its containers were started for the first time.
+    var started: Bool
+}
+
+/// The records of this host's sets: one small file each, replaced atomically.
+struct SetRecords: Sendable {
+    private let folder: String
+
+    init(folder: String) throws {
+        self.folder = folder
+        try FileManager.default.createDirectory(
+            atPath: folder, withIntermediateDirectories: true,
+            attributes: [.posixPermissions: 0o700])
+    }
+
+    private func path(_ slot: SlotID) -> String { "\(folder)/\(slot).json" }
+
+    func write(_ record: SetRecord) throws {
+        let data = try JSONEncoder().encode(record)
+        try data.write(to: URL(fileURLWithPath: path(record.slot)), options: .atomic)
+    }
+
+    func remove(_ slot: SlotID) {
+        try? FileManager.default.removeItem(atPath: path(slot))
+    }
+
+    /// Every record that can be read; the names of files that cannot come second.
+    func all() -> (records: [SetRecord], unreadable: [String]) {
+        var records: [SetRecord] = []
+        var unreadable: [String] = []
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        for name in names.sorted() where name.hasSuffix(".json") {
+            if let data = FileManager.default.contents(atPath: "\(folder)/\(name)"),
+                let record = try? JSONDecoder().decode(SetRecord.self, from: data)
+            {
+                records.append(record)
+            } else {
+                unreadable.append(name)
+            }
+        }
+        return (records, unreadable)
+    }
+}

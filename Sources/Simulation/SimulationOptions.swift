@@ -1,0 +1,68 @@
+import Base
+
+/// What one run of the simulator is like. Everything is drawn from the seed ("swarm testing"), so
+/// that seeds differ in what they stress: some lose packets, some lose hosts, some do neither.
+package struct SimulationOptions: Sendable {
+    /// The seed that drew all the rest.
+    package var seed: UInt64
+    /// How many hosts: 1 to 7.
+    package var hosts: Int
+    /// How long faults go on.
+    package var faultPhase: Duration
+    /// How long the cluster has to come to rest afterwards.
+    package var restPhase: Duration
+    /// Datagrams lost, in thousandths.
+    package var lossPerThousand: Int
+    /// Datagrams delivered twice, in thousandths.
+    package var duplicatesPerThousand: Int
+    /// The shortest way through the network.
+    package var delayMin: Duration
+    /// The mean of what comes on top, exponentially distributed.
+    package var delayMean: Duration
+    /// The mean time between partitions; nil for none.
+    package var partitionEvery: Duration?
+    /// The mean time between crashes of an agent alone; nil for none.
+    package var agentCrashEvery: Duration?
+    /// The mean time between crashes of a whole host with its sets; nil for none.
+    package var hostCrashEvery: Duration?
+    /// The mean time between exits of a container; nil for none.
+    package var containerExitEvery: Duration?
+    /// The mean time between writes of users.
+    package var writeEvery: Duration
+    /// The slowest flush to disk.
+    package var flushMax: Duration
+
+    package init(seed: UInt64) {
+        var random = RandomSource(seed: seed).fork("options")
+        func mean(_ range: ClosedRange<Int>, often: Int) -> Duration? {
+            guard random.happens(perThousand: often) else { return nil }
+            return .seconds(Int.random(in: range, using: &random))
+        }
+        self.seed = seed
+        hosts = [1, 2, 3, 3, 3, 4, 5, 5, 7].randomElement(using: &random) ?? 3
+        faultPhase = .seconds(Int.random(in: 60...180, using: &random))
+        restPhase = .seconds(120)
+        lossPerThousand = [0, 0, 10, 50, 150].randomElement(using: &random) ?? 0
+        duplicatesPerThousand = [0, 0, 10, 50].randomElement(using: &random) ?? 0
+        delayMin = .microseconds(Int.random(in: 100...2_000, using: &random))
+        delayMean = .microseconds(Int.random(in: 100...20_000, using: &random))
+        partitionEvery = mean(10...40, often: 500)
+        agentCrashEvery = mean(10...40, often: 600)
+        hostCrashEvery = mean(15...60, often: 600)
+        containerExitEvery = mean(2...20, often: 700)
+        writeEvery = .milliseconds(Int.random(in: 300...5_000, using: &random))
+        flushMax = .milliseconds([2, 10, 40, 200].randomElement(using: &random) ?? 10)
+    }
+
+    /// One line that says it all.
+    package var summary: String {
+        func text(_ duration: Duration?) -> String {
+            duration.map { "\($0.inMilliseconds / 1_000)s" } ?? "-"
+        }
+        return
+            "hosts=\(hosts) faults=\(text(faultPhase)) loss=\(lossPerThousand)/1000 duplicates=\(duplicatesPerThousand)/1000"
+            + " partitions=\(text(partitionEvery)) agent-crashes=\(text(agentCrashEvery))"
+            + " host-crashes=\(text(hostCrashEvery)) exits=\(text(containerExitEvery))"
+            + " writes=\(writeEvery.inMilliseconds)ms flush=\(flushMax.inMilliseconds)ms"
+    }
+}

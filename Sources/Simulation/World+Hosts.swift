@@ -1,0 +1,139 @@
+import Base
+import ClusterModel
+import ClusterState
+import Consensus
+import PeerCore
+
+// MARK: - Agents that start and crash
+
+extension World {
+    /// Starts a host's agent from what its disk holds.
+    mutating func start(host: Int) {
+        guard hosts[host].peer == nil else { return }
+        hosts[host].bootEpoch.value += 1
+        let seed = options.seed &* 1_000 &+ UInt64(host) &* 64 &+ hosts[host].bootEpoch.value
+        var configuration = PeerConfiguration()
+        // Small, so that snapshots are common.
+        configuration.snapshotEvery = 40
+        configuration.consensus.trailingEntries = 10
+        let starting = hosts[host]
+        let peer = Peer(
+            id: starting.id, bootEpoch: starting.bootEpoch, address: starting.address,
+            facts: starting.facts, restored: starting.disk.durable,
+            configuration: configuration, random: RandomSource(seed: seed), now: now)
+        hosts[host].peer = peer
+        hosts[host].tickAt = nil
+        hosts[host].diskFreeAt = now
+        say(host, "agent starts, boot epoch \(hosts[host].bootEpoch.value)")
+        feed(.clock(WallTime(milliseconds: 1_700_000_000_000 + now.nanoseconds / 1_000_000)), to: host)
+        let seeds = hosts.indices.filter { $0 != host }.map { hosts[$0].address }
+        feed(.join(seeds), to: host)
+        feed(.inventory(hosts[host].sets.map(\.observation)), to: host)
+        feed(.tick, to: host)
+    }
+
+    /// The agent dies; what it had not flushed is lost, its sets run on.
+    mutating func crashAgent(_ host: Int) {
+        hosts[host].peer = nil
+        hosts[host].disk.crash()
+        say(host, "agent crashes")
+    }
+
+    /// The host dies with all its sets.
+    mutating func crashHost(_ host: Int) {
+        crashAgent(host)
+        for var set in hosts[host].sets {
+            for container in set.pids.indices where set.pids[container] != nil {
+                set.pids[container] = nil
+                set.exits[container] = ContainerExit(code: 137)
+            }
+            hosts[host][set.slot] = set
+        }
+        say(host, "host lost power")
+    }
+}
+
+// MARK: - The host's executor
+
+extension World {
+    mutating func run(_ order: SetOrder, on host: Int) {
+        let slot = order.placement.slot
+        let names = order.spec.containers.map(\.name)
+        if let known = hosts[host][slot] {
+            if known.started, known.placementIndex == order.placement.index {
+                return report(host, slot)
+            }
+        } else {
+            hosts[host][slot] = SimulatedSet(
+                slot: slot, placementIndex: order.placement.index, demand: order.spec.demand,
+                containers: names, pids: Array(repeating: nil, count: names.count),
+                exits: Array(repeating: nil, count: names.count))
+        }
+        report(host, slot)
+        queue.schedule(
+            .setStarted(host: host, slot, order.placement.index),
+            at: now + networkRandom.duration(in: .milliseconds(20)...(.milliseconds(400))))
+    }
+
+    mutating func setStarted(_ host: Int, _ slot: SlotID, _ index: LogIndex) {
+        guard hosts[host].peer != nil, var set = hosts[host][slot],
+            set.placementIndex == index, !set.started
+        else { return }
+        set.started = true
+        for container in set.containers.indices { set.pids[container] = newPid(host) }
+        hosts[host][slot] = set
+        say(host, "\(slot) runs")
+        report(host, slot)
+    }
+
+    mutating func containerStarted(
+        _ host: Int, _ slot: SlotID, _ index: LogIndex, _ name: String
+    ) {
+        guard hosts[host].peer != nil, var set = hosts[host][slot],
+            set.placementIndex == index,
+            let container = set.containers.firstIndex(of: name), set.pids[container] == nil
+        else { return }
+        set.pids[container] = newPid(host)
+        set.exits[container] = nil
+        hosts[host][slot] = set
+        say(host, "\(slot)/\(name) runs again")
+        report(host, slot)
+    }
+
+    mutating func setGone(_ host: Int, _ slot: SlotID, _ index: LogIndex) {
+        guard hosts[host].peer != nil else { return }
+        if hosts[host][slot]?.placementIndex == index {
+            hosts[host][slot] = nil
+            say(host, "\(slot) ended")
+        }
+        guard hosts[host][slot] == nil else { return }
+        feed(
+            .observed(SetObservation(slot: slot, placementIndex: index, state: .gone)), to: host)
+    }
+
+    /// A container ends by itself.
+    mutating func exitSomeContainer() {
+        let host = Int.random(in: 0..<hosts.count, using: &faultRandom)
+        let candidates = hosts[host].sets.filter { $0.started && $0.isRunning }
+        guard var set = candidates.randomElement(using: &faultRandom),
+            let container = set.pids.firstIndex(where: { $0 != nil })
+        else { return }
+        set.pids[container] = nil
+        set.exits[container] = ContainerExit(
+            code: [0, 1, 137].randomElement(using: &faultRandom) ?? 1,
+            outOfMemory: faultRandom.happens(perThousand: 200))
+        hosts[host][set.slot] = set
+        say(host, "\(set.slot) exits")
+        report(host, set.slot)
+    }
+
+    private mutating func report(_ host: Int, _ slot: SlotID) {
+        guard let set = hosts[host][slot] else { return }
+        feed(.observed(set.observation), to: host)
+    }
+
+    private mutating func newPid(_ host: Int) -> Int {
+        hosts[host].lastPid += 1
+        return hosts[host].lastPid
+    }
+}

@@ -1,0 +1,212 @@
+import Base
+import ClusterModel
+import ClusterState
+import Consensus
+import Membership
+import PeerCore
+
+/// A whole cluster in virtual time: the agents' own code over a virtual network, disks and sets.
+///
+/// One thread, one queue of events, one seed: the same seed gives the same history, byte for byte.
+package struct World {
+    /// What may happen.
+    enum Event {
+        case datagram([UInt8], from: Int, bootEpoch: BootEpoch, to: Int)
+        case message([UInt8], from: Int, bootEpoch: BootEpoch, to: Int)
+        case tick(host: Int)
+        case flushed(host: Int, bootEpoch: BootEpoch, ticket: UInt64)
+        case setStarted(host: Int, SlotID, LogIndex)
+        case containerStarted(host: Int, SlotID, LogIndex, container: String)
+        case setGone(host: Int, SlotID, LogIndex)
+        case fault(Fault)
+        case write
+    }
+
+    /// What may go wrong.
+    enum Fault {
+        case partition
+        case heal
+        case agentCrash
+        case hostCrash
+        case start(host: Int)
+        case containerExit
+    }
+
+    package let options: SimulationOptions
+    /// Virtual time.
+    package internal(set) var now = Instant.zero
+    var hosts: [SimulatedHost]
+    var queue = EventQueue<Event>()
+    /// Chance of the network and disks, of faults, of users: apart, so that one moves no other.
+    var networkRandom: RandomSource
+    var faultRandom: RandomSource
+    var writeRandom: RandomSource
+    /// For each pair, whether packets pass from the first to the second.
+    var isCut: [[Bool]]
+    /// When the last message of a pair arrives: messages keep their order.
+    var lastArrival: [[Instant]]
+    var faultsAreOn = true
+    var checker = Checker()
+    /// What users asked for and were told.
+    var users = Users()
+    /// Everything that happened, as one number.
+    var history = FingerprintHasher()
+    package internal(set) var eventCount = 0
+    /// Events in a row at one instant: too many are an endless loop.
+    private var stuckCount = 0
+    /// Prints a line for everything that matters.
+    let isVerbose: Bool
+    /// The last lines, for a report on failure.
+    var recentLines: [String] = []
+
+    package init(options: SimulationOptions, verbose: Bool = false) {
+        self.options = options
+        isVerbose = verbose
+        let random = RandomSource(seed: options.seed)
+        networkRandom = random.fork("network")
+        faultRandom = random.fork("faults")
+        writeRandom = random.fork("writes")
+        let count = options.hosts
+        isCut = Array(repeating: Array(repeating: false, count: count), count: count)
+        lastArrival = Array(repeating: Array(repeating: .zero, count: count), count: count)
+        hosts = (0..<count).map { index in
+            SimulatedHost(
+                id: HostID(testing: UInt64(index + 1)),
+                address: SocketAddress(10, 0, 0, UInt8(index + 1), port: 7_400),
+                facts: HostFacts(
+                    name: "h\(index + 1)",
+                    capacity: Resources(millicores: 4_000, memoryBytes: 4 << 30, sets: 40),
+                    zone: Zone(datacenter: "d1", rack: "r\(index % 3)")))
+        }
+        hosts[0].disk = SimulatedDisk(ConsensusCore.bootstrap(voter: hosts[0].id))
+    }
+
+    /// Runs both phases; throws what was found wrong.
+    package mutating func run() throws(Violation) {
+        for index in hosts.indices { start(host: index) }
+        scheduleFirstFaults()
+        queue.schedule(.write, at: now + .seconds(3))
+        try advance(to: Instant.zero + options.faultPhase)
+        endFaults()
+        try advance(to: now + options.restPhase)
+        try checkRest()
+    }
+
+    /// A number that is equal for equal histories.
+    package var fingerprint: UInt64 { history.value }
+
+    private mutating func advance(to end: Instant) throws(Violation) {
+        while let next = queue.nextInstant, next <= end, let (at, event) = queue.next() {
+            stuckCount = at == now ? stuckCount + 1 : 0
+            guard stuckCount < 100_000 else {
+                throw Violation("rule 8: 100,000 events at one instant; the last: \(event)")
+            }
+            now = at
+            eventCount += 1
+            happen(event)
+            try checkStep()
+        }
+        now = end
+    }
+
+    private mutating func happen(_ event: Event) {
+        switch event {
+        case .datagram(let bytes, let sender, let bootEpoch, let receiver):
+            feed(
+                .datagram(
+                    bytes, from: hosts[sender].id, bootEpoch: bootEpoch,
+                    address: hosts[sender].address), to: receiver)
+        case .message(let bytes, let sender, let bootEpoch, let receiver):
+            // A connection dies with the process that opened it.
+            guard hosts[sender].bootEpoch == bootEpoch else { return }
+            feed(.message(bytes, from: hosts[sender].id), to: receiver)
+        case .tick(let host):
+            guard hosts[host].tickAt == now else { return }
+            hosts[host].tickAt = nil
+            feed(.tick, to: host)
+        case .flushed(let host, let bootEpoch, let ticket):
+            guard hosts[host].bootEpoch == bootEpoch, hosts[host].peer != nil else { return }
+            for ticket in hosts[host].disk.flush(through: ticket) {
+                feed(.persisted(ticket: ticket), to: host)
+            }
+        case .setStarted(let host, let slot, let index):
+            setStarted(host, slot, index)
+        case .containerStarted(let host, let slot, let index, let container):
+            containerStarted(host, slot, index, container)
+        case .setGone(let host, let slot, let index):
+            setGone(host, slot, index)
+        case .fault(let fault):
+            happen(fault)
+        case .write:
+            write()
+        }
+    }
+
+    // MARK: Feeding a brain
+
+    mutating func feed(_ input: PeerInput, to host: Int) {
+        guard hosts[host].peer != nil else { return }
+        var outputs: [PeerOutput] = []
+        hosts[host].peer?.handle(input, at: now, into: &outputs)
+        for output in outputs { interpret(output, of: host) }
+        guard let deadline = hosts[host].peer?.nextDeadline else { return }
+        let due = max(deadline, now + .microseconds(1))
+        guard hosts[host].tickAt.map({ due < $0 }) ?? true else { return }
+        hosts[host].tickAt = due
+        queue.schedule(.tick(host: host), at: due)
+    }
+
+    private mutating func interpret(_ output: PeerOutput, of host: Int) {
+        switch output {
+        case .persist(let request):
+            hosts[host].disk.write(request)
+            let start = max(now, hosts[host].diskFreeAt)
+            let done = start + networkRandom.duration(in: .microseconds(50)...options.flushMax)
+            hosts[host].diskFreeAt = done
+            queue.schedule(
+                .flushed(
+                    host: host, bootEpoch: hosts[host].bootEpoch, ticket: request.ticket),
+                at: done)
+        case .sendDatagram(let bytes, let address):
+            sendDatagram(bytes, from: host, to: address)
+        case .sendMessage(let bytes, let id, _):
+            sendMessage(bytes, from: host, to: id)
+        case .run(let order): run(order, on: host)
+        case .restart(let slot, let index, let container):
+            queue.schedule(
+                .containerStarted(host: host, slot, index, container: container),
+                at: now + networkRandom.duration(in: .milliseconds(5)...(.milliseconds(100))))
+        case .stop(let slot, let index, _):
+            queue.schedule(
+                .setGone(host: host, slot, index),
+                at: now + networkRandom.duration(in: .milliseconds(5)...(.milliseconds(500))))
+        case .answered(let ticket, let outcome, let index):
+            users.answered(ticket, outcome, index, &checker)
+        case .unanswered(let ticket, _):
+            users.unanswered(ticket)
+        case .applied(_, let events):
+            for event in events where isVerbose {
+                say(host, "\(event.index) \(event.kind) \(event.subject): \(event.message)")
+            }
+        case .member(let member, let before):
+            if before != member.status { say(host, "\(member.id.short) is \(member.status)") }
+        case .lease(let holder, let epoch):
+            say(host, "epoch \(epoch): lease \(holder?.short ?? "-")")
+        case .note(let note):
+            say(host, "note \(note)")
+        }
+    }
+
+    mutating func say(_ host: Int?, _ text: String) {
+        let line = "\(now) h\(host.map { String($0 + 1) } ?? "*") \(text)"
+        history.combine(bytes: line.utf8)
+        recentLines.append(line)
+        if recentLines.count > 400 { recentLines.removeFirst(200) }
+        if isVerbose { print(line) }
+    }
+}
+
+extension World {
+    /// The last lines of the history, for a report.
+    package func lastLines(_ count: Int) -> [String] { Array(recentLines.suffix(count)) }
+}
