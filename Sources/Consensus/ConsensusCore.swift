@@ -112,7 +112,7 @@ package struct ConsensusCore: Machine, Sendable {
     /// At most one host of a cluster holds the lease at any instant, as long as clocks differ in
     /// speed by less than `leaseDuration` differs from `electionTimeout.lowerBound`.
     package func holdsLease(at now: Instant) -> Bool {
-        guard role == .leaseholder, !leaseGivenUp, appliedIndex >= epochStart,
+        guard role == .leaseholder, isVoter, !leaseGivenUp, appliedIndex >= epochStart,
             let confirmed = quorumConfirmed(at: now)
         else { return false }
         return now < confirmed + config.leaseDuration
@@ -129,7 +129,7 @@ package struct ConsensusCore: Machine, Sendable {
             }
             return handover.map { min(deadline, $0.deadline) } ?? deadline
         case .follower, .candidate:
-            if isVoter { return electionDeadline }
+            if mayCampaign { return electionDeadline }
             return leaseholder == nil ? nil : lastHeard + config.followerSilenceMax
         }
     }

@@ -4,6 +4,18 @@ extension ConsensusCore {
     /// True when this host votes, by its own log.
     var isVoter: Bool { voters.contains(id) }
 
+    /// True when this host may ask to lead.
+    ///
+    /// That is a voter, and one whose removal is in its log but perhaps not committed: its log may
+    /// be the only one long enough to win (Ongaro's thesis, 4.2.2). Such a one counts the votes of
+    /// the others only, never claims the lease, and hands over at once.
+    var mayCampaign: Bool {
+        guard let latest = configurations.last else { return false }
+        if latest.voters.contains(id) { return true }
+        return latest.index > commitIndex
+            && configurations.dropLast().last?.voters.contains(id) == true
+    }
+
     /// True when so many voters are a majority.
     func isMajority(_ count: Int) -> Bool { count > voters.count / 2 }
 
@@ -23,7 +35,7 @@ extension ConsensusCore {
                 handover = nil
             }
         case .follower, .candidate:
-            if isVoter {
+            if mayCampaign {
                 guard now >= electionDeadline else { return }
                 campaign(at: now, into: &outputs)
             } else if leaseholder != nil, now >= lastHeard + config.followerSilenceMax {
@@ -44,7 +56,7 @@ extension ConsensusCore {
         }
         role = .candidate
         leaseholder = nil
-        campaign = Campaign(preVote: true, granted: [id])
+        campaign = Campaign(preVote: true, granted: isVoter ? [id] : [])
         electionDeadline = now + random.duration(in: config.campaignRetry)
         let question = ConsensusMessage(
             epoch: epoch.next,
@@ -85,7 +97,7 @@ extension ConsensusCore {
         else { return }
         current.granted.append(voter)
         campaign = current
-        guard isMajority(current.granted.count), current.granted.contains(id) else { return }
+        guard isMajority(current.granted.count), current.ownVote == nil else { return }
         if current.preVote {
             startElection(transfer: false, at: now, into: &outputs)
         } else {

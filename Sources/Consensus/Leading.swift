@@ -84,7 +84,13 @@ extension ConsensusCore {
             let inForce = configurations.last?.index ?? .zero
             let settlesVoters = inForce > commitIndex && inForce <= candidate
             commitIndex = candidate
-            if settlesVoters { refreshPeers(at: now, into: &outputs) }
+            if settlesVoters {
+                // A removed voter shall know that it is, or it would go on asking for votes.
+                for position in peers.indices where peers[position].kind == .follower {
+                    sendHeartbeat(to: position, at: now, into: &outputs)
+                }
+                refreshPeers(at: now, into: &outputs)
+            }
         }
         let settled = min(commitIndex, durableIndex)
         if settled > settledIndex {

@@ -71,7 +71,7 @@ extension ConsensusCore {
     /// One host at a time, so that majorities before and after have a host in common; and only
     /// after an entry of this epoch is committed (Ongaro's correction of 2015).
     mutating func changeVoters(at now: Instant, into outputs: inout [ConsensusOutput]) {
-        guard let wanted = wantedVoters, handover == nil, commitIndex >= epochStart,
+        guard let wanted = wantedVoters, handover == nil, isVoter, commitIndex >= epochStart,
             let inForce = configurations.last, inForce.index <= commitIndex
         else { return }
         let additions = wanted.filter { !voters.contains($0) }
@@ -121,8 +121,17 @@ extension ConsensusCore {
             target: target, deadline: now + config.electionTimeout.lowerBound)
     }
 
+    /// Looks for a successor when this host leads without a vote, and its removal is committed.
+    private mutating func leaveLead(at now: Instant) {
+        guard !isVoter, handover == nil, commitIndex >= epochStart,
+            let heir = voters.first(where: { isCaughtUp($0, at: now) })
+        else { return }
+        handOver(to: heir, at: now)
+    }
+
     /// Tells the successor to campaign once it has the whole log.
     mutating func advanceHandover(at now: Instant, into outputs: inout [ConsensusOutput]) {
+        leaveLead(at: now)
         guard var current = handover, !current.told, let position = position(of: current.target),
             peers[position].match == log.lastIndex
         else { return }

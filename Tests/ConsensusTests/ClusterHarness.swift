@@ -33,6 +33,8 @@ struct ClusterHarness {
         var restores = 0
         /// How fast its clock runs, in thousandths of true time.
         var clockRate: Int64 = 1_000
+        /// The longest that its disk takes.
+        var diskDelayMax = Duration.milliseconds(15)
     }
 
     enum Event {
@@ -97,6 +99,14 @@ struct ClusterHarness {
         hosts[host].core = nil
         hosts[host].writes = []
     }
+
+    /// Crashes hosts and starts them again at the same instant.
+    mutating func bounce(_ group: [Int]) throws {
+        for host in group where hosts[host].core != nil { crash(host) }
+        for host in group { try start(host) }
+    }
+
+    mutating func block(from: Int, to: Int) { blocked.insert(from * 100 + to) }
 
     mutating func isolate(_ group: [Int]) {
         for one in hosts.indices {
@@ -193,7 +203,7 @@ struct ClusterHarness {
         case .persist(let request):
             try checkAppended(request.entries)
             hosts[host].writes.append(request)
-            let delay = random.duration(in: .milliseconds(1) ... .milliseconds(15))
+            let delay = random.duration(in: .milliseconds(1)...hosts[host].diskDelayMax)
             queue.add(
                 .written(host: host, run: hosts[host].run, ticket: request.ticket),
                 at: now + delay)
@@ -223,7 +233,9 @@ struct ClusterHarness {
         else { return }
         let copies = lossPerThousand > 0 && random.happens(perThousand: 20) ? 2 : 1
         for _ in 0..<copies {
-            let delay = random.duration(in: .milliseconds(1) ... .milliseconds(20))
+            let late = lossPerThousand > 0 && random.happens(perThousand: 20)
+            let delay = random.duration(
+                in: .milliseconds(1) ... .milliseconds(late ? 3_000 : 20))
             queue.add(.deliver(message.encoded, from: from, to: to), at: now + delay)
         }
     }

@@ -62,7 +62,7 @@ struct RandomFaultTests {
     private func fault(_ cluster: inout ClusterHarness, _ random: inout RandomSource) throws {
         let hosts = cluster.hosts.indices
         let host = Int.random(in: hosts, using: &random)
-        switch Int.random(in: 0..<12, using: &random) {
+        switch Int.random(in: 0..<17, using: &random) {
         case 0, 1: cluster.crash(host)
         case 2: if let leader = cluster.leaseholder { cluster.crash(leader) }
         case 3, 4, 5: for host in hosts { try cluster.start(host) }
@@ -72,15 +72,31 @@ struct RandomFaultTests {
         case 10:
             let wanted = hosts.filter { _ in random.happens(perThousand: 600) }
             if !wanted.isEmpty { cluster.wantedVoters = cluster.ids(wanted) }
+        case 11, 12: try cluster.bounce(hosts.filter { _ in random.happens(perThousand: 700) })
+        case 13:
+            // One direction, or both, between a host and some others.
+            for other in hosts where random.happens(perThousand: 400) {
+                if random.happens(perThousand: 700) { cluster.block(from: host, to: other) }
+                if random.happens(perThousand: 700) { cluster.block(from: other, to: host) }
+            }
+        case 14:
+            for host in hosts {
+                let slow = random.happens(perThousand: 300)
+                cluster.hosts[host].diskDelayMax = .milliseconds(slow ? 800 : 15)
+            }
         default:
             let target = cluster.hosts[host].id
+            let leader = cluster.leaseholder
             for host in hosts { try cluster.input(.transferLease(to: target), to: host) }
+            guard let leader, random.happens(perThousand: 500) else { return }
+            for other in hosts { cluster.block(from: other, to: leader) }
         }
     }
 
     private func recover(_ cluster: inout ClusterHarness) throws {
         cluster.blocked = []
         cluster.lossPerThousand = 0
+        for host in cluster.hosts.indices { cluster.hosts[host].diskDelayMax = .milliseconds(15) }
         try cluster.startAll()
         let led = try cluster.run(atMost: .seconds(15)) { $0.leaseholder != nil }
         guard led, let leader = cluster.leaseholder else {

@@ -186,6 +186,45 @@ struct ScenarioTests {
         #expect(cluster.appendedProposals[4] != nil)
     }
 
+    /// Goal: one that helped to confirm a lease refuses its vote also after a restart.
+    ///
+    /// Method: one voter cannot hear the leaseholder and asks the third for its vote all the time;
+    /// the third restarts. The harness checks that no two hold the lease.
+    @Test("a restarted voter still honours the lease that it confirmed", arguments: 1...10)
+    func restartHonoursLease(seed: UInt64) throws {
+        var cluster = try cluster(3, voters: [0, 1, 2], seed: seed)
+        let leader = try #require(cluster.leaseholder)
+        let deaf = (leader + 1) % 3
+        let third = (leader + 2) % 3
+        cluster.block(from: leader, to: deaf)
+        cluster.block(from: deaf, to: leader)
+        try cluster.run(for: .seconds(3))
+        #expect(cluster.leaseholder == leader)
+        cluster.block(from: third, to: leader)
+        cluster.block(from: leader, to: third)
+        try cluster.bounce([third])
+        try cluster.run(for: .milliseconds(900))
+        #expect(cluster.leaseholder == nil)
+        try cluster.run(for: .seconds(3))
+        #expect(cluster.leaseholder == deaf || cluster.leaseholder == third)
+    }
+
+    @Test("who told another to take over claims the lease no more", arguments: 1...10)
+    func handedOverLease(seed: UInt64) throws {
+        var cluster = try cluster(3, voters: [0, 1, 2], seed: seed)
+        let old = try #require(cluster.leaseholder)
+        let new = (old + 1) % 3
+        try cluster.input(.transferLease(to: cluster.hosts[new].id), to: old)
+        // The old one does not hear that it was replaced.
+        cluster.block(from: new, to: old)
+        cluster.block(from: (old + 2) % 3, to: old)
+        let moved = try cluster.run(atMost: .milliseconds(500)) { $0.leaseholder == new }
+        #expect(moved)
+        try cluster.run(for: .seconds(3))
+        #expect(cluster.leaseholder == new)
+        #expect(cluster.hosts[old].core?.role != .leaseholder)
+    }
+
     @Test("a stalled disk neither costs the lease nor counts as an acknowledgement")
     func stalledDisk() throws {
         var cluster = try cluster(3, voters: [0, 1, 2])
