@@ -43,7 +43,9 @@ find_user_mode_kernel() {
         reason="apt-get could not download the package user-mode-linux"
     fi
     [ -z "$reason" ] || return 1
+    # shellcheck disable=SC2034 # test.sh and machines.sh boot it.
     USER_MODE_KERNEL=$CACHE/user-mode-linux/usr/bin/linux.uml
+    # shellcheck disable=SC2034 # image.sh puts them into the image.
     USER_MODE_MODULES=$CACHE/user-mode-linux/usr/lib/uml/modules
 }
 
