@@ -118,7 +118,7 @@ extension ControlResponder {
             throw error
         }
         return Response(
-            status: .ok, headers: [.contentType: type],
+            status: .ok, headers: [.contentType: type, .connection: "close"],
             body: ResponseBody { writer in
                 do {
                     try await drain(first, queue, into: &writer, failure)

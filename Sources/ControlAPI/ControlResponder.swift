@@ -34,8 +34,12 @@ struct ControlResponder: HTTPResponder {
         } catch let error as HTTPParserError {
             throw error
         } catch {
-            if request.method != .get { closeSoon(context.channel) }
-            return refusal(of: error)
+            // The rest of a body is not wanted.
+            guard request.method != .get else { return refusal(of: error) }
+            closeSoon(context.channel)
+            var response = refusal(of: error)
+            response.headers[.connection] = "close"
+            return response
         }
     }
 

@@ -5,6 +5,7 @@ import HummingbirdCore
 import Logging
 import NIOCore
 import NIOPosix
+import Synchronization
 
 /// Where and within which bounds the local API is served.
 package struct ControlServerConfiguration: Sendable {
@@ -41,13 +42,26 @@ package struct ControlServerConfiguration: Sendable {
 package final class ControlServer: Sendable {
     private let task: Task<Void, any Error>
     private let group: MultiThreadedEventLoopGroup
+    private let connections: OpenConnections
+    private let listener: Mutex<(any Channel)?>
     private let path: String
 
-    private init(task: Task<Void, any Error>, group: MultiThreadedEventLoopGroup, path: String) {
+    private init(
+        task: Task<Void, any Error>, group: MultiThreadedEventLoopGroup,
+        connections: OpenConnections, path: String
+    ) {
         self.task = task
         self.group = group
+        self.connections = connections
         self.path = path
+        listener = Mutex(nil)
     }
+
+    /// How long running requests may go on after ``stop()``.
+    private static let grace: Duration = .seconds(1)
+
+    /// How long an accepted connection has to reach its handler, which takes microseconds.
+    private static let handover: Duration = .milliseconds(50)
 
     /// Binds the socket and serves until ``stop()``; returns once clients can connect.
     ///
@@ -63,50 +77,72 @@ package final class ControlServer: Sendable {
             uploadsMax: configuration.uploadsMax)
         try spool.prepare()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let (ready, announce) = AsyncStream.makeStream(of: Result<Void, any Error>.self)
+        let connections = OpenConnections()
+        let (ready, announce) = AsyncStream.makeStream(of: Result<any Channel, any Error>.self)
         let responder = ControlResponder(
             backend: backend, configuration: configuration, spool: spool)
         let task = Task {
             do {
-                try await application(configuration, responder, group) {
-                    announce.yield(Result { try socket.share(withGroup: configuration.groupName) })
+                try await application(configuration, responder, group, connections) { channel in
+                    announce.yield(
+                        Result {
+                            try socket.share(withGroup: configuration.groupName)
+                            return channel
+                        })
                 }.run()
             } catch {
                 announce.yield(.failure(error))
                 throw error
             }
         }
-        let server = ControlServer(task: task, group: group, path: configuration.socketPath)
-        do {
-            for await outcome in ready {
-                try outcome.get()
-                break
+        let server = ControlServer(
+            task: task, group: group, connections: connections, path: configuration.socketPath)
+        for await outcome in ready {
+            switch outcome {
+            case .success(let channel): server.listener.withLock { $0 = channel }
+            case .failure(let error):
+                await server.stop()
+                throw error as? ControlError
+                    ?? ControlError(
+                        .failed, "cannot listen at \(configuration.socketPath): \(error)")
             }
-        } catch {
-            await server.stop()
-            throw error as? ControlError
-                ?? ControlError(
-                    .failed, "cannot listen at \(configuration.socketPath): \(error)")
+            break
         }
         return server
     }
 
     /// Ends all requests, closes and removes the socket.
+    ///
+    /// In steps, because NIO stops the program when a connection that it accepted is dropped before
+    /// anybody handled it: nothing new is accepted, what was accepted gets time to be handed over,
+    /// the listener is closed, then what is open. Only requests that do not end by that are cancelled.
     package func stop() async {
-        task.cancel()
+        if let channel = listener.withLock({ $0.take() }) {
+            try? await channel.setOption(.autoRead, value: false).get()
+            try? await Task.sleep(for: ControlServer.handover)
+            try? await channel.close()
+        }
+        connections.close()
+        let patience = Task {
+            try await Task.sleep(for: ControlServer.grace)
+            task.cancel()
+        }
         _ = await task.result
+        patience.cancel()
         unlink(path)
         try? await group.shutdownGracefully()
     }
 
     private static func application(
         _ configuration: ControlServerConfiguration, _ responder: ControlResponder,
-        _ group: MultiThreadedEventLoopGroup, running: @escaping @Sendable () -> Void
+        _ group: MultiThreadedEventLoopGroup, _ connections: OpenConnections,
+        running: @escaping @Sendable (any Channel) -> Void
     ) -> Application<ControlResponder> {
         Application(
             responder: responder,
             server: .http1(
                 configuration: HTTP1Channel.Configuration(
+                    additionalChannelHandlers: [ConnectionNoter(connections)],
                     idleTimeout: .nanoseconds(configuration.idleTimeout.inNanoseconds),
                     httpDecoderConfiguration: HTTP1Channel.Configuration.DecoderConfiguration(
                         maxHeaderFieldSize: 64 << 10, maxHeaderListSize: 64 << 10,
@@ -115,7 +151,7 @@ package final class ControlServer: Sendable {
                 address: .unixDomainSocket(path: configuration.socketPath),
                 availableConnectionsDelegate: MaximumAvailableConnections(
                     configuration.connectionsMax)),
-            onServerRunning: { _ in running() },
+            onServerRunning: { running($0) },
             eventLoopGroupProvider: .shared(group),
             logger: Logger(label: "control") { _ in SwiftLogNoOpLogHandler() })
     }

@@ -31,7 +31,7 @@ struct DeleteCommand: AsyncParsableCommand {
         Output.standardOutput("\(result.service) deleted\n")
         if waiting.wait {
             var wait = Waiting(client: client, options: waiting)
-            try await wait.untilGone(service)
+            try await wait.untilGone(result)
         }
     }
 

@@ -2,9 +2,9 @@ import ClusterModel
 
 /// Base units as people read them.
 enum HumanUnits {
-    /// Bytes with one digit after the point where it matters: `64Mi`, `1.5Gi`, `12`.
+    /// Bytes with one digit after the point where it matters: `64Mi`, `1.5Gi`, `12B`.
     static func bytes(_ bytes: Int) -> String {
-        let units = ["", "Ki", "Mi", "Gi", "Ti", "Pi"]
+        let units = ["B", "Ki", "Mi", "Gi", "Ti", "Pi"]
         var index = 0
         var rest = Double(bytes)
         while abs(rest) >= 1_024, index < units.count - 1 {

@@ -37,10 +37,8 @@ enum Output {
             var place = file ?? ""
             if let line = problem.line { place += ":\(line)" }
             if let column = problem.column { place += ":\(column)" }
-            if place.isEmpty || problem.line == nil {
-                place += place.isEmpty ? problem.path : ": \(problem.path)"
-            }
-            standardError("\(printable("\(place): \(problem.message)"))\n")
+            let parts = [place, problem.path, problem.message].filter { !$0.isEmpty }
+            standardError(printable(parts.joined(separator: ": ")) + "\n")
         }
         if let next = error.next { standardError("\(printable(next))\n") }
     }

@@ -24,6 +24,9 @@ struct Waiting {
     private var line = ""
     private var reached = false
 
+    /// The host asked follows the log, and its copy may be older than the change.
+    private static let notHeard = "waiting for this host to hear of it"
+
     init(client: ControlClient, options: WaitOptions) {
         self.client = client
         timeout = options.timeout
@@ -34,9 +37,13 @@ struct Waiting {
     /// At the time limit it prints why each set that is missing does not run, and fails.
     mutating func untilRunning(_ changes: [ApplyResult]) async throws {
         var missing: [String] = []
+        let index = changes.map(\.index).max() ?? 0
         try await poll { client in
             missing = []
             var parts: [String] = []
+            guard try await client.status().appliedIndex >= index else {
+                return (Waiting.notHeard, false)
+            }
             for change in changes {
                 let services = try await client.services()
                 guard let service = services.first(where: { $0.name == change.service }) else {
@@ -62,10 +69,14 @@ struct Waiting {
         try fail(unless: missing)
     }
 
-    /// Until the service has no sets any more.
-    mutating func untilGone(_ service: String) async throws {
+    /// Until the deleted service has no sets any more.
+    mutating func untilGone(_ change: ApplyResult) async throws {
+        let service = change.service
         var missing: [String] = []
         try await poll { client in
+            guard try await client.status().appliedIndex >= change.index else {
+                return (Waiting.notHeard, false)
+            }
             let sets: [SetView]
             do {
                 sets = try await client.sets(service: service)

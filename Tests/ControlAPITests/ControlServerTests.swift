@@ -115,7 +115,7 @@ private let web = ServiceSpec(
             connection.send(
                 "\(line) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
                     + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
-            let answer = connection.receive()
+            let answer = try await connection.receive()
             #expect(answer.hasPrefix("HTTP/1.1 \(status) "))
             #expect(answer.contains(message))
             #expect(answer.contains("\"code\":"))
@@ -135,14 +135,14 @@ private let web = ServiceSpec(
                 let connection = try RawConnection(server.socketPath)
                 connection.send(bytes)
                 connection.finish()
-                let answer = connection.receive()
+                let answer = try await connection.receive()
                 #expect(answer.isEmpty || answer.hasPrefix("HTTP/1.1 400 "))
             }
             let silent = try RawConnection(server.socketPath)
-            #expect(silent.receive().isEmpty)
+            #expect(try await silent.receive().isEmpty)
             let half = try RawConnection(server.socketPath)
             half.send("POST /v1/services HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
-            #expect(!half.receive().hasPrefix("HTTP/1.1 200"))
+            #expect(try await !half.receive().hasPrefix("HTTP/1.1 200"))
             #expect(try await server.client.hosts().count == 1)
         }
     }

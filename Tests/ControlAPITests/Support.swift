@@ -81,9 +81,7 @@ struct RawConnection: ~Copyable {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) }
         }
         guard result == 0 else { throw ControlError(.failed, "cannot connect to \(path)") }
-        var limit = timeval(tv_sec: 5, tv_usec: 0)
-        setsockopt(
-            descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
     }
 
     deinit { close(descriptor) }
@@ -100,11 +98,19 @@ struct RawConnection: ~Copyable {
     func finish() { shutdown(descriptor, Int32(SHUT_WR)) }
 
     /// Reads until the text holds `end`, the server closes, or five seconds pass.
-    func receive(until end: String? = nil) -> String {
+    ///
+    /// Never blocks: the server under test shares the few threads of this process.
+    func receive(until end: String? = nil) async throws -> String {
         var bytes: [UInt8] = []
         var run = [UInt8](repeating: 0, count: 65_536)
-        while true {
+        let clock = ContinuousClock()
+        let deadline = clock.now.advanced(by: .seconds(5))
+        while clock.now < deadline {
             let count = recv(descriptor, &run, run.count, 0)
+            if count < 0, errno == EAGAIN {
+                try await Task.sleep(for: .milliseconds(5))
+                continue
+            }
             guard count > 0 else { break }
             bytes += run.prefix(count)
             if let end, String(decoding: bytes, as: UTF8.self).contains(end) { break }
