@@ -46,7 +46,10 @@ package final class LogStore: Sendable {
         }
     }
 
-    deinit { queue.change { $0.closed = true } }
+    deinit {
+        queue.change { $0.closed = true }
+        if let running = thread.change({ $0 }) { pthread_detach(running) }
+    }
 
     /// Reads and verifies everything; refuses rather than drops what is damaged.
     ///
