@@ -22,9 +22,15 @@ package struct HostID: Hashable, Comparable, Sendable, CustomStringConvertible {
 
     /// The 32 bytes of the public key.
     package var bytes: [UInt8] {
-        [words.0, words.1, words.2, words.3].flatMap { word in
-            (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * $0)) }
+        var bytes = [UInt8](repeating: 0, count: HostID.byteCount)
+        for index in 0..<8 {
+            let shift = UInt64(56 - 8 * index)
+            bytes[index] = UInt8(truncatingIfNeeded: words.0 >> shift)
+            bytes[8 + index] = UInt8(truncatingIfNeeded: words.1 >> shift)
+            bytes[16 + index] = UInt8(truncatingIfNeeded: words.2 >> shift)
+            bytes[24 + index] = UInt8(truncatingIfNeeded: words.3 >> shift)
         }
+        return bytes
     }
 
     /// The first eight bytes as a number, most significant first: a cheap even spread of keys.

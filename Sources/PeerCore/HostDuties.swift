@@ -36,8 +36,9 @@ struct HostDuties: Sendable {
         stateChanged = true
         for observation in found {
             insert(
-                HostedSet(placementIndex: observation.placementIndex, state: .starting),
-                for: observation.slot)
+                HostedSet(
+                    placementIndex: observation.placementIndex, demand: observation.demand,
+                    state: .starting), for: observation.slot)
             take(observation, configuration: configuration, at: now)
         }
     }
@@ -65,6 +66,9 @@ struct HostDuties: Sendable {
         }
         return earliest
     }
+
+    /// What the sets on this host take together, also those that are being ended.
+    var demand: Resources { sets.reduce(Resources()) { $0 + $1.set.demand } }
 
     subscript(slot: SlotID) -> HostedSet? { position(of: slot).map { sets[$0].set } }
 
@@ -133,9 +137,13 @@ extension Peer {
             let order = SetOrder(
                 placement: placement, spec: spec, subnetIndex: host.subnetIndex)
             guard let known = hosted[placement.slot] else {
+                // What still ends here counts too: the host never runs more than it has. The
+                // placement waits until the host reports that enough is gone.
+                guard (facts.capacity - hosted.demand).fits(spec.demand) else { continue }
                 hosted.insert(
-                    HostedSet(placementIndex: placement.index, order: order, state: .starting),
-                    for: placement.slot)
+                    HostedSet(
+                        placementIndex: placement.index, demand: spec.demand, order: order,
+                        state: .starting), for: placement.slot)
                 outputs.append(.run(order))
                 continue
             }

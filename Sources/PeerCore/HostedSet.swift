@@ -6,6 +6,8 @@ import ClusterState
 struct HostedSet: Sendable {
     /// The decision it runs for.
     var placementIndex: LogIndex
+    /// What it takes of the host.
+    var demand = Resources()
     /// What was ordered; nil for a set found running that was not yet matched with a placement.
     var order: SetOrder?
     /// What the host last said.

@@ -102,6 +102,8 @@ package struct SetObservation: Sendable, Equatable {
     package var address: [UInt8]
     /// Its containers, in the order of the spec.
     package var containers: [ContainerObservation]
+    /// What it takes of the host, also while it is being ended.
+    package var demand: Resources
 
     /// How far a set is.
     package enum State: Sendable, Equatable {
@@ -117,13 +119,14 @@ package struct SetObservation: Sendable, Equatable {
 
     package init(
         slot: SlotID, placementIndex: LogIndex, state: State, address: [UInt8] = [],
-        containers: [ContainerObservation] = []
+        containers: [ContainerObservation] = [], demand: Resources = Resources()
     ) {
         self.slot = slot
         self.placementIndex = placementIndex
         self.state = state
         self.address = address
         self.containers = containers
+        self.demand = demand
     }
 }
 

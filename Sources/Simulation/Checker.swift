@@ -48,23 +48,29 @@ extension World {
     /// What must hold after every event.
     mutating func checkStep() throws(Violation) {
         var holders = 0
-        for host in hosts.indices {
-            guard let peer = hosts[host].peer else { continue }
-            if peer.consensus.role == .leaseholder {
-                try checker.leads(peer.id, in: peer.consensus.epoch)
-                if peer.consensus.holdsLease(at: now) { holders += 1 }
-            }
-            if hosts[host].checkedIndex != peer.appliedIndex {
-                hosts[host].checkedIndex = peer.appliedIndex
-                try checker.applied(peer.state, at: peer.appliedIndex)
-                try checkCapacity(peer.state)
-            }
-            guard hosts[host].facts.capacity.fits(hosts[host].runningDemand) else {
-                throw Violation("rule 4: h\(host + 1) runs more than it has")
-            }
+        for host in hosts.indices where hosts[host].peer?.consensus.role == .leaseholder {
+            if hosts[host].peer?.consensus.holdsLease(at: now) == true { holders += 1 }
         }
         guard holders <= 1 else {
             throw Violation("rule 1: \(holders) hosts hold the lease at once")
+        }
+        for host in touched { try check(host) }
+        touched = []
+    }
+
+    /// What must hold on a host to which something happened.
+    private mutating func check(_ host: Int) throws(Violation) {
+        guard let peer = hosts[host].peer else { return }
+        if peer.consensus.role == .leaseholder {
+            try checker.leads(peer.id, in: peer.consensus.epoch)
+        }
+        if hosts[host].checkedIndex != peer.appliedIndex {
+            hosts[host].checkedIndex = peer.appliedIndex
+            try checker.applied(peer.state, at: peer.appliedIndex)
+            try checkCapacity(peer.state)
+        }
+        guard hosts[host].facts.capacity.fits(hosts[host].runningDemand) else {
+            throw Violation("rule 4: h\(host + 1) runs more than it has")
         }
     }
 

@@ -71,6 +71,6 @@ struct SimulatedSet {
                 }
                 return ContainerObservation(
                     name: containers[index], pid: pids[index], exit: exits[index])
-            })
+            }, demand: demand)
     }
 }

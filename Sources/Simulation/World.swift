@@ -54,6 +54,8 @@ package struct World {
     package internal(set) var eventCount = 0
     /// Events in a row at one instant: too many are an endless loop.
     private var stuckCount = 0
+    /// The hosts to which the present event happened.
+    var touched: [Int] = []
     /// Prints a line for everything that matters.
     let isVerbose: Bool
     /// The last lines, for a report on failure.
@@ -146,6 +148,7 @@ package struct World {
 
     mutating func feed(_ input: PeerInput, to host: Int) {
         guard hosts[host].peer != nil else { return }
+        touched.append(host)
         var outputs: [PeerOutput] = []
         hosts[host].peer?.handle(input, at: now, into: &outputs)
         for output in outputs { interpret(output, of: host) }

@@ -13,6 +13,9 @@ package struct ByteWriter: Sendable {
     /// Writes raw bytes without their length.
     package mutating func write(raw: some Sequence<UInt8>) { bytes.append(contentsOf: raw) }
 
+    /// Writes raw bytes without their length.
+    package mutating func write(raw: [UInt8]) { bytes += raw }
+
     /// Writes an unsigned number in 1 to 10 bytes (LEB128).
     package mutating func write(_ value: UInt64) {
         var rest = value
