@@ -1,5 +1,6 @@
 import Base
 import ClusterModel
+import ClusterState
 import ContainerRuntime
 import ControlAPI
 import EventLoop

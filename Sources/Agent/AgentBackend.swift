@@ -1,6 +1,7 @@
 import Base
 import ClusterModel
 import ClusterState
+import Consensus
 import ControlAPI
 import Foundation
 import ImageStore
@@ -170,7 +171,7 @@ package struct AgentBackend: ControlBackend {
         guard problems.isEmpty else {
             throw ControlError(
                 .invalid, "the specification of \(spec.name) is not valid",
-                problems: problems.map { ProblemView(path: $0.path, message: $0.message) })
+                problems: problems.map { ProblemView(path: $0.path, message: $0.sentence) })
         }
         let before = await look().state
         if dryRun { return try dryRunResult(spec, before) }

@@ -1,4 +1,5 @@
 import Base
+import ControlAPI
 import Foundation
 import Synchronization
 
@@ -21,7 +22,7 @@ package struct AgentLog: Sendable {
     /// Writes a line: time, level, text. Control characters are escaped, so that nothing a peer or
     /// a container says can fake a line.
     package func write(_ level: Level, _ text: String) {
-        var line = "\(WallTime.now.logText) \(level.rawValue): "
+        var line = "\(WallTime.now.rfc3339) \(level.rawValue): "
         for scalar in text.unicodeScalars.prefix(2_000) {
             if scalar.value < 0x20 || scalar.value == 0x7F {
                 line += "\\u{\(String(scalar.value, radix: 16))}"
@@ -46,20 +47,6 @@ package struct AgentLog: Sendable {
 extension WallTime {
     /// This moment by the host's clock.
     package static var now: WallTime {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return WallTime(
-            milliseconds: Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000)
-    }
-
-    /// `2026-01-31T12:00:00.123Z`.
-    var logText: String {
-        var seconds = time_t(milliseconds / 1_000)
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        let fraction = String(1_000 + milliseconds % 1_000).dropFirst()
-        return "\(parts.tm_year + 1_900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))T"
-            + "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
+        WallTime(milliseconds: Int64(Date().timeIntervalSince1970 * 1_000))
     }
 }

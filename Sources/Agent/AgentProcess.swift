@@ -25,7 +25,8 @@ package enum AgentProcess {
         let secret = try clusterSecret(configuration, folder)
         let keys = try HostKeyPair.loadOrCreate(folder: configuration.dataFolder)
         let bootEpoch = try folder.nextBootEpoch()
-        let address = try await HostAddress.resolve(configuration.address)
+        let peerLoop = try EventLoop(name: "peers")
+        let address = try await HostAddress.resolve(configuration.address, on: peerLoop)
         let instance = try folder.instance(of: keys.hostID)
         log.info(
             "host \(configuration.name) (\(keys.hostID.short)) of cluster \(secret.clusterID), boot epoch \(bootEpoch.value), at \(address)"
@@ -38,7 +39,6 @@ package enum AgentProcess {
         let store = try LogStore(path: folder.logPath)
         let restored = try store.load()
 
-        let peerLoop = try EventLoop(name: "peers")
         let plane = PeerPlane(
             loop: peerLoop,
             configuration: PeerPlaneConfiguration(bindAddress: bindAddress(for: address)),
@@ -59,7 +59,7 @@ package enum AgentProcess {
             commands: commands)
         let keeper = try SetKeeper(
             host: host, runtime: runtime, store: images, supply: supply, instance: instance,
-            network: await host.settings.clusterNetwork,
+            network: host.settings.clusterNetwork,
             folder: "\(configuration.dataFolder)/sets", log: log,
             report: { observation in
                 // Not a task: what is seen must be told in the order it was seen.
@@ -71,7 +71,7 @@ package enum AgentProcess {
 
         let (orders, orderSource) = AsyncStream<PeerDriver.HostOrder>.makeStream()
         let remembered = RememberedPeers(store: store, me: keys.hostID)
-        let seeds = try await seeds(configuration, remembered, log)
+        let seeds = try await seeds(configuration, remembered, peerLoop)
         let inventory = try await keeper.adopt()
         try await driver.start(
             PeerDriver.Handlers(
@@ -178,12 +178,12 @@ package enum AgentProcess {
     }
 
     private static func seeds(
-        _ configuration: AgentConfiguration, _ remembered: RememberedPeers, _ log: AgentLog
+        _ configuration: AgentConfiguration, _ remembered: RememberedPeers, _ loop: EventLoop
     ) async throws -> [SocketAddress] {
         var seeds = remembered.addresses()
         for name in configuration.join {
             do {
-                seeds += try await Transport.resolve(HostAddress.withPort(name))
+                seeds += try await loop.resolve(HostAddress.withPort(name))
             } catch {
                 throw AgentError("--join \(name): \(error)")
             }

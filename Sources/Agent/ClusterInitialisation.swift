@@ -1,5 +1,6 @@
 import Base
 import Consensus
+import EventLoop
 import Foundation
 import Storage
 import Synchronization
@@ -29,7 +30,9 @@ package enum ClusterInitialisation {
                 "\(configuration.dataFolder) belongs to a cluster already: start it with `shoal agent`, or give --data another folder"
             )
         }
-        let address = try await HostAddress.resolve(configuration.address)
+        let loop = try EventLoop(name: "init")
+        defer { loop.stop() }
+        let address = try await HostAddress.resolve(configuration.address, on: loop)
         let keys = try HostKeyPair.loadOrCreate(folder: configuration.dataFolder)
         let secret = ClusterSecret.generate()
         try await bootstrap(folder, voter: keys.hostID)

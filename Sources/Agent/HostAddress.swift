@@ -1,6 +1,7 @@
 import Base
+import EventLoop
 import Foundation
-import Transport
+import Glibc
 
 /// Finds the address that peers are told to connect to.
 enum HostAddress {
@@ -8,7 +9,7 @@ enum HostAddress {
     static let defaultPort: UInt16 = 7_400
 
     /// Resolves `HOST:PORT`, or takes this host's first address that is not loopback.
-    static func resolve(_ text: String?) async throws -> SocketAddress {
+    static func resolve(_ text: String?, on loop: EventLoop) async throws -> SocketAddress {
         guard let text else {
             guard let found = firstAddress() else {
                 throw AgentError(
@@ -16,7 +17,7 @@ enum HostAddress {
             }
             return found
         }
-        guard let address = try await Transport.resolve(withPort(text)).first else {
+        guard let address = try await loop.resolve(withPort(text)).first else {
             throw AgentError("--address \(text): no such host")
         }
         guard address.address.contains(where: { $0 != 0 }) else {
@@ -41,7 +42,7 @@ enum HostAddress {
         while let entry = next {
             next = entry.pointee.ifa_next
             let flags = Int32(bitPattern: entry.pointee.ifa_flags)
-            guard flags & Int32(IFF_UP.rawValue) != 0, flags & Int32(IFF_LOOPBACK.rawValue) == 0,
+            guard flags & Int32(IFF_UP) != 0, flags & Int32(IFF_LOOPBACK) == 0,
                 let raw = entry.pointee.ifa_addr, raw.pointee.sa_family == UInt16(AF_INET)
             else { continue }
             let bytes = raw.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {

@@ -1,4 +1,5 @@
 import Base
+import ClusterModel
 import ClusterState
 import ImageStore
 import Membership

@@ -68,7 +68,6 @@ package actor PeerDriver {
     private var persistQueue: [PersistRequest] = []
     private var persisting = 0
     private var storageTrouble = false
-    private var retryTimer: LoopTimer?
 
     package init(loop: EventLoop, plane: PeerPlane, store: LogStore, peer: Peer, log: AgentLog) {
         self.loop = loop
@@ -138,7 +137,7 @@ package actor PeerDriver {
     }
 
     /// What the peer plane counted, by name.
-    package func counters() -> [String: UInt64] { plane.assumeIsolated { $0.counters.byName } }
+    package func counters() -> [String: UInt64] { plane.assumeIsolated { $0.counters }.byName }
 
     /// Opens a stream to a host that gossip or the log knows.
     package func openStream(to host: HostID, header: [UInt8]) async throws -> PeerStream {
@@ -205,13 +204,14 @@ package actor PeerDriver {
 // MARK: - Disk
 
 extension PeerDriver {
-    /// Writes everything that waits in one transaction; what fails is tried again, in order, until
-    /// the disk takes it. Nothing is acknowledged before, so nothing acknowledged is lost.
+    /// Writes everything that waits in one transaction; what fails is tried again by the store, in
+    /// order, until the disk takes it. Nothing is acknowledged before, so nothing acknowledged is lost.
     private func persistNext() {
         guard persisting == 0, !persistQueue.isEmpty else { return }
         persisting = persistQueue.count
         store.persist(persistQueue) { [weak self, loop] result in
-            loop.perform { self?.assumeIsolated { $0.persisted(result) } }
+            guard let driver = self else { return }
+            loop.perform { driver.assumeIsolated { $0.persisted(result) } }
         }
     }
 
@@ -226,15 +226,9 @@ extension PeerDriver {
             persistQueue.removeFirst(count)
             for ticket in done { feed(.persisted(ticket: ticket)) }
         case .failure(let error):
-            if !storageTrouble { log.error("\(error); the agent tries again every second") }
+            // The store itself tries again, in order, and calls once more when the disk took it.
+            if !storageTrouble { log.error("\(error)") }
             storageTrouble = true
-            retryTimer = LoopTimer(loop: loop) { [weak self] in
-                self?.assumeIsolated {
-                    $0.persisting = 0
-                    $0.persistNext()
-                }
-            }
-            retryTimer?.start(after: .seconds(1))
         }
     }
 }
@@ -261,4 +255,21 @@ package struct AgentError: Error, CustomStringConvertible {
     package let description: String
 
     package init(_ description: String) { self.description = description }
+}
+
+extension PeerPlaneCounters {
+    /// The counts by name, as `shoal status` shows them.
+    var byName: [String: UInt64] {
+        [
+            "datagramsReceived": datagramsReceived, "datagramsSent": datagramsSent,
+            "datagramsUnsent": datagramsUnsent, "messagesReceived": messagesReceived,
+            "messagesSent": messagesSent, "streamsReceived": streamsReceived, "forged": forged,
+            "replayed": replayed, "truncated": truncated, "oversized": oversized,
+            "foreign": foreign, "wrongCluster": wrongCluster, "staleBoot": staleBoot, "own": own,
+            "queueFull": queueFull, "messagesLost": messagesLost,
+            "handshakeFailed": handshakeFailed, "connectFailed": connectFailed,
+            "tooManyConnections": tooManyConnections, "protocolErrors": protocolErrors,
+            "silentConnections": silentConnections,
+        ]
+    }
 }

@@ -264,6 +264,6 @@ package actor SetKeeper {
                 let exit = pid == nil ? set.exits[container.name] : nil
                 guard pid != nil || exit != nil else { return nil }
                 return ContainerObservation(name: container.name, pid: pid, exit: exit)
-            })
+            }, demand: set.record.spec.demand)
     }
 }

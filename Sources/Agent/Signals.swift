@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 
 /// The write end of the pipe that a signal writes to; set once, before the handlers are.
 private nonisolated(unsafe) var signalPipe: Int32 = -1  // A signal handler can reach globals only.
@@ -11,7 +12,8 @@ enum Signals {
     /// signal set would have to be in place before the first thread of the process.
     static func wait() async -> String {
         var ends: [Int32] = [0, 0]
-        guard pipe2(&ends, O_CLOEXEC) == 0 else { return "no pipe for signals" }
+        guard pipe(&ends) == 0 else { return "no pipe for signals" }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         signalPipe = ends[1]
         for number in [SIGTERM, SIGINT] {
             signal(number) { number in

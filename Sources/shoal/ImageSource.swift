@@ -20,13 +20,17 @@ struct ImageSource: Sendable {
         guard descriptor >= 0 else {
             throw ControlError(.invalid, "cannot open \(name): \(String(cString: strerror(errno)))")
         }
-        var facts = stat()
-        guard fstat(descriptor, &facts) == 0, facts.st_mode & S_IFMT == S_IFDIR else {
-            size = facts.st_mode & S_IFMT == S_IFREG ? Int(facts.st_size) : nil
+        let folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard folder >= 0 else {
+            // A pipe has no size; a file is read from its beginning.
+            let end = lseek(descriptor, 0, SEEK_END)
+            lseek(descriptor, 0, SEEK_SET)
+            size = end >= 0 ? Int(end) : nil
             packer = nil
             bytes = DescriptorBytes(descriptor, name: name)
             return
         }
+        close(folder)
         close(descriptor)
         let (child, output) = try ImageSource.pack(name)
         (size, packer, bytes) = (nil, child, DescriptorBytes(output, name: name))
