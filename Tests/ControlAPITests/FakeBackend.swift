@@ -28,7 +28,7 @@ final class FakeBackend: ControlBackend {
         let host = HostReference(id: String(repeating: "ab", count: 32), name: "h1")
         return StatusView(
             clusterID: String(repeating: "cd", count: 16), host: host, agentVersion: "0.1.0",
-            leaseholder: host, epoch: 3, commitIndex: 12, appliedIndex: 12,
+            leaseholder: host, epoch: 3, commitIndex: 30, appliedIndex: 30,
             staleMilliseconds: 120, hostsAlive: 3, hostsTotal: 3, voters: [host], services: 1,
             setsWanted: 6, setsRunning: 5, quorum: true, peerPlane: ["forged": 2, "sent": 0])
     }
