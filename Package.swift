@@ -1,15 +1,17 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Settings of every target of our own.
+/// Settings of every target of our own. (Not MemberImportVisibility: which C module owns a type of
+/// the kernel's headers, Glibc's or libuv's, differs from build to build.)
 let shell: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
     .treatAllWarnings(as: .error),
 ]
 
-/// Settings of the pure rooms (L0 to L2): the same, and proof that no unsafe pointer is in them.
-let core: [SwiftSetting] = shell + [.strictMemorySafety()]
+/// Settings of the pure rooms (L0 to L2): the same, proof that no unsafe pointer is in them, and
+/// every import named.
+let core: [SwiftSetting] =
+    shell + [.enableUpcomingFeature("MemberImportVisibility"), .strictMemorySafety()]
 
 /// A pure room. It may import only what is listed, and never Foundation.
 func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {

@@ -32,6 +32,7 @@ require_swift() {
         "no Swift toolchain found: install Swift 6.2 or newer for Debian from https://www.swift.org/install/linux/ and put it on PATH"
 }
 
+# shellcheck disable=SC2034
 PACKAGES="libuv1-dev libsodium-dev libsqlite3-dev libarchive-dev pkg-config crun conmon nftables
     iproute2 busybox-static jq curl util-linux procps ca-certificates git"
 
@@ -183,9 +184,9 @@ kill_agent() {
 
 # Ends the agent, the monitors and the containers, as pulling the plug would.
 kill_host() {
-    local pid round
+    local pid
     kill_agent "$1"
-    for round in 1 2 3; do
+    for _ in 1 2 3; do
         for pid in $(host_pids "$1"); do kill -KILL "$pid" 2> /dev/null; done
         sleep 0.05
     done
@@ -208,12 +209,14 @@ wait_for() {
 
 alive_hosts() { shoal "$1" hosts --json | jq '[.[] | select(.status == "alive")] | length'; }
 sees_alive() { [ "$(alive_hosts "$1")" = "$2" ]; }
-leaseholder() { shoal "$1" status --json | jq -r '.leaseholder.name // empty'; }
+leaseholder() { shoal "$1" status --json | jq -r '.[0].leaseholder.name // empty'; }
 # running_sets HOST SERVICE: how many sets of a service run, as that host knows.
 running_sets() {
     shoal "$1" sets --json \
         | jq --arg service "$2" '[.[] | select(.service == $service and .phase == "running")] | length'
 }
+has_leaseholder() { [ -n "$(leaseholder "$1")" ]; }
+has_no_sets() { shoal "$1" sets --json | jq -e --arg service "$2" 'all(.[]; .service != $service)'; }
 has_running() { [ "$(running_sets "$1" "$2")" = "$3" ]; }
 # has_running_away HOST SERVICE COUNT LOST: the same, and none on the host of that name.
 has_running_away() {

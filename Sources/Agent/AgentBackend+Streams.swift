@@ -143,24 +143,33 @@ extension AgentBackend {
         }
     }
 
-    private func localExec<Input: AsyncSequence & Sendable>(
-        _ slot: SlotID, container: String?, command: [String], input: Input,
+    private func localExec(
+        _ slot: SlotID, container: String?, command: [String], input: AsyncStream<[UInt8]>,
         _ deliver: @escaping @Sendable (PeerExecFrame) async throws -> Void
-    ) async throws where Input.Element == [UInt8] {
+    ) async throws {
         let running = try await keeper.exec(slot, container: container, command: command)
         let feeding = Task {
-            for try await bytes in input { try await running.write(bytes) }
+            for await bytes in input { try await running.write(bytes) }
             await running.closeInput()
         }
-        defer {
-            feeding.cancel()
-            running.kill(signal: 9)
-        }
-        for try await chunk in running.output {
-            switch chunk.stream {
-            case .standardOutput: try await deliver(.standardOutput(chunk.bytes))
-            case .standardError: try await deliver(.standardError(chunk.bytes))
+        defer { feeding.cancel() }
+        try await forward(running, deliver)
+    }
+
+    /// Hands on a command's output and its exit code; ends the command when nobody listens.
+    private func forward(
+        _ running: RunningCommand, _ deliver: (PeerExecFrame) async throws -> Void
+    ) async throws {
+        do {
+            for try await chunk in running.output {
+                switch chunk.stream {
+                case .standardOutput: try await deliver(.standardOutput(chunk.bytes))
+                case .standardError: try await deliver(.standardError(chunk.bytes))
+                }
             }
+        } catch {
+            running.end()
+            throw error
         }
         try await deliver(.exit(Int(await running.wait())))
     }
@@ -189,12 +198,14 @@ extension AgentBackend {
                 try await supply.serve(blob: digest, offset: offset, to: stream)
             case .logs(let slot, let container, let follow, let tail):
                 try await stream.send(PeerReply.ready.encoded)
-                try await untilClosed(stream) {
+                let sending = Task {
                     try await localLogs(
                         slot, container: container, follow: follow, tail: tail
                     ) { try await stream.send($0.encoded) }
+                    await stream.finish()
                 }
-                await stream.finish()
+                await stream.drain()
+                sending.cancel()
             case .exec(let slot, let container, let command):
                 try await stream.send(PeerReply.ready.encoded)
                 try await serveExec(slot, container: container, command: command, stream)
@@ -205,38 +216,49 @@ extension AgentBackend {
         }
     }
 
-    /// Ends the work when the asker closes its side.
-    private func untilClosed(
-        _ stream: PeerStream, _ work: @escaping @Sendable () async throws -> Void
-    ) async throws {
-        try await withThrowingTaskGroup(of: Bool.self) { group in
-            group.addTask {
-                try await work()
-                return true
-            }
-            group.addTask {
-                while let _ = try await stream.receive() {}
-                return false
-            }
-            _ = try await group.next()
-            group.cancelAll()
-        }
-    }
-
     private func serveExec(
         _ slot: SlotID, container: String?, command: [String], _ stream: PeerStream
     ) async throws {
-        // Pulled one by one, so that a slow command slows its sender.
-        let input = AsyncThrowingStream { try await stream.receive() }
+        let running: RunningCommand
         do {
-            try await localExec(slot, container: container, command: command, input: input) {
-                try await stream.send($0.encoded)
-            }
+            running = try await keeper.exec(slot, container: container, command: command)
         } catch let error as ControlError {
             try await stream.send(PeerExecFrame.standardError(Array("\(error)\n".utf8)).encoded)
             try await stream.send(PeerExecFrame.exit(126).encoded)
+            await stream.finish()
+            await stream.drain()
+            return
         }
+        let reading = Task {
+            do {
+                while let bytes = try await stream.receive() { try? await running.write(bytes) }
+                await running.closeInput()
+            } catch {
+                // The asker is gone; so goes the command.
+                running.end()
+            }
+        }
+        try await forward(running) { try await stream.send($0.encoded) }
         await stream.finish()
+        await reading.value
+    }
+}
+
+extension PeerStream {
+    /// Receives until the other side closes: only then has everything that was sent arrived.
+    func drain() async {
+        while let _ = try? await receive() {}
+    }
+}
+
+extension RunningCommand {
+    /// Ends the command: first so that the runtime ends it inside the container too, then for sure.
+    func end() {
+        kill(signal: 15)
+        Task {
+            try? await Task.sleep(for: .seconds(1))
+            self.kill(signal: 9)
+        }
     }
 }
 

@@ -58,7 +58,7 @@ package struct AgentBackend: ControlBackend {
         let slots = look.state.services.flatMap(\.slots)
         return StatusView(
             clusterID: clusterID.description, host: look.reference(to: look.me),
-            agentVersion: AgentVersion.text,
+            agentVersion: ShoalVersion.text,
             leaseholder: look.leaseholder.map(look.reference), epoch: epoch.value,
             commitIndex: commit.value, appliedIndex: applied.value, staleMilliseconds: stale,
             hostsAlive: alive.count, hostsTotal: max(look.state.hosts.count, alive.count),
@@ -301,10 +301,4 @@ extension SubmitFailure {
                 next: "try again in a few seconds")
         }
     }
-}
-
-/// The version of this agent.
-package enum AgentVersion {
-    /// Semantic version.
-    package static let text = "0.1.0"
 }

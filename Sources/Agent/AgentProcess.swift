@@ -167,7 +167,7 @@ package enum AgentProcess {
             name: configuration.name,
             capacity: Resources(
                 millicores: millicores, memoryBytes: memory, sets: configuration.setsMax),
-            zone: configuration.zone, pool: configuration.pool, agentVersion: AgentVersion.text)
+            zone: configuration.zone, pool: configuration.pool, agentVersion: ShoalVersion.text)
     }
 
     /// All addresses of the family, at the port peers are told.

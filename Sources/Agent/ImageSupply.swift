@@ -122,6 +122,7 @@ package actor ImageSupply {
         try await stream.send(PeerReply.ready.encoded)
         try await stream.send(ImageOffer(blobs: blobs).encoded)
         await stream.finish()
+        await stream.drain()
     }
 
     /// Answers a peer that wants a blob.
@@ -138,6 +139,7 @@ package actor ImageSupply {
             position += bytes.count
         }
         await stream.finish()
+        await stream.drain()
     }
 }
 
@@ -146,6 +148,7 @@ extension PeerStream {
     func refuse(_ reason: String) async throws {
         try await send(PeerReply.refused(reason).encoded)
         await finish()
+        await drain()
     }
 
     /// Waits for the other side's word; throws its refusal.

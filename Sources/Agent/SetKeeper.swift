@@ -194,7 +194,8 @@ package actor SetKeeper {
 
     private func publishNow() async {
         let wanted = backends()
-        guard wanted != published else { return }
+        // Before the host's network is made there is nothing to publish to.
+        guard preparedSubnet != nil, wanted != published else { return }
         do {
             try await host.publish(wanted)
             published = wanted
