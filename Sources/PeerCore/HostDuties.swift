@@ -25,8 +25,20 @@ struct HostDuties: Sendable {
     var registrationRetryAt: Instant?
     /// How long after a refusal.
     static let registrationRetry = Duration.seconds(10)
-    /// Sets of which the operator was told that nobody knows them.
-    var toldUnknown: [SlotID] = []
+    /// True when the sets or the state changed since the reports were last compared.
+    var reportIsDue = true
+    /// What was reported last.
+    var lastReports: [SetReport] = []
+    /// When they were.
+    var lastReportsAt = Instant.zero
+    /// When the same reports are sent again; nil while none wait for that.
+    var sameReportsAt: Instant?
+    /// How long after reports that changed nothing the same ones are sent again.
+    static let sameReportsRetry = Duration.seconds(10)
+    /// How long an ordered restart may take before it is ordered again.
+    static let restartPatience = Duration.seconds(60)
+    /// The earliest thing that is due at a set; kept, because it is asked for at every input.
+    private var setDeadline: Instant?
 
     /// The host's first word: what it found running when the agent started.
     mutating func take(
@@ -56,16 +68,29 @@ struct HostDuties: Sendable {
         } else {
             sets[position].set.observe(observation, configuration: configuration, now: now)
         }
+        setDeadline = earliestDeadline
     }
 
     var nextDeadline: Instant? {
-        var earliest: Instant?
-        for entry in sets {
-            guard let due = entry.set.nextDeadline else { continue }
+        var earliest = setDeadline
+        for due in [registrationRetryAt, sameReportsAt] {
+            guard let due else { continue }
             earliest = min(earliest ?? due, due)
         }
         return earliest
     }
+
+    private var earliestDeadline: Instant? {
+        var earliest: Instant?
+        for position in sets.indices {
+            guard let due = sets[position].set.nextDeadline else { continue }
+            earliest = min(earliest ?? due, due)
+        }
+        return earliest
+    }
+
+    /// True when a set is due for something.
+    func isSetDue(at now: Instant) -> Bool { setDeadline.map { $0 <= now } ?? false }
 
     /// What the sets on this host take together, also those that are being ended.
     var demand: Resources { sets.reduce(Resources()) { $0 + $1.set.demand } }
@@ -76,6 +101,7 @@ struct HostDuties: Sendable {
     mutating func update(_ slot: SlotID, _ change: (inout HostedSet) -> Void) {
         guard let position = position(of: slot) else { return }
         change(&sets[position].set)
+        setDeadline = earliestDeadline
     }
 
     mutating func insert(_ set: HostedSet, for slot: SlotID) {
@@ -85,6 +111,7 @@ struct HostDuties: Sendable {
         } else {
             sets.insert((slot, set), at: position)
         }
+        setDeadline = earliestDeadline
     }
 
     private func position(of slot: SlotID) -> Int? {
@@ -119,6 +146,7 @@ extension Peer {
         guard mayActOnState else { return }
         if hosted.stateChanged {
             hosted.stateChanged = false
+            hosted.reportIsDue = true
             endWhatMustNotRun(into: &outputs)
             startWhatIsMissing(into: &outputs)
             updateAllocated(at: now, into: &outputs)
@@ -132,7 +160,8 @@ extension Peer {
     private mutating func startWhatIsMissing(into outputs: inout [PeerOutput]) {
         guard let host = state.host(id) else { return }
         for placement in state.placements(on: id) {
-            guard let spec = state.service(placement.slot.service)?.spec(revision: placement.revision)
+            guard
+                let spec = state.service(placement.slot.service)?.spec(revision: placement.revision)
             else { continue }
             let order = SetOrder(
                 placement: placement, spec: spec, subnetIndex: host.subnetIndex)
@@ -148,7 +177,8 @@ extension Peer {
                 continue
             }
             guard known.placementIndex == placement.index, known.order == nil else { continue }
-            hosted.update(placement.slot) { $0.order = order }
+            let lastReport = state.slot(placement.slot)?.report
+            hosted.update(placement.slot) { $0.adopt(order, lastReport: lastReport) }
             outputs.append(.run(order))
         }
     }
@@ -163,15 +193,15 @@ extension Peer {
                 outputs.append(
                     .stop(slot, placementIndex: set.placementIndex, reason: reason))
             case .unknown:
-                guard !hosted.toldUnknown.contains(slot) else { break }
-                hosted.toldUnknown.append(slot)
+                guard !set.isToldUnknown else { break }
+                hosted.update(slot) { $0.isToldUnknown = true }
                 outputs.append(.note(.unknownSet(slot)))
             }
         }
     }
 
     private mutating func restartWhatIsDue(at now: Instant, into outputs: inout [PeerOutput]) {
-        guard let due = hosted.nextDeadline, due <= now else { return }
+        guard hosted.isSetDue(at: now) else { return }
         for (slot, set) in hosted.sets where set.stopReason == nil {
             if let retryAt = set.retryAt, retryAt <= now {
                 hosted.update(slot) { $0.retryAt = nil }
@@ -182,90 +212,15 @@ extension Peer {
             }
             for container in set.containers {
                 guard let restartAt = container.restartAt, restartAt <= now else { continue }
-                hosted.update(slot) { $0.countRestart(of: container.name) }
+                // Due again, should the order or its answer be lost; seen running, it no longer is.
+                hosted.update(slot) {
+                    $0.countRestart(
+                        of: container.name, againAt: now + HostDuties.restartPatience)
+                }
                 outputs.append(
                     .restart(
                         slot, placementIndex: set.placementIndex, container: container.name))
             }
         }
-    }
-
-    // MARK: Saying what is
-
-    /// Gossips what the admitted sets hold, so that others see what is free.
-    private mutating func updateAllocated(at now: Instant, into outputs: inout [PeerOutput]) {
-        let allocated = state.host(id)?.allocated ?? Resources()
-        guard facts.allocated != allocated else { return }
-        facts.allocated = allocated
-        facts.version += 1
-        gossip(.updateFacts(facts), at: now, into: &outputs)
-    }
-
-    /// Makes the log know this host as it is.
-    private mutating func registerIfNeeded(at now: Instant) {
-        let registration = HostRegistration(
-            id: id, bootEpoch: bootEpoch, name: facts.name, address: address,
-            capacity: facts.capacity, zone: facts.zone, pool: facts.pool,
-            agentVersion: facts.agentVersion)
-        if let known = state.host(id), known.registration == registration { return }
-        if let number = hosted.registrationNumber, submissions.contains(number) { return }
-        if let retryAt = hosted.registrationRetryAt, now < retryAt { return }
-        hosted.registrationNumber = enqueue(
-            .registerHost(registration), ticket: nil, at: now)
-    }
-
-    /// A refused registration is tried again after a while: the operator may mend the cause.
-    mutating func registrationAnswered(
-        _ outcome: CommandOutcome, at now: Instant, into outputs: inout [PeerOutput]
-    ) {
-        guard case .refused(let refusal) = outcome.result else { return }
-        hosted.registrationRetryAt = now + HostDuties.registrationRetry
-        outputs.append(.note(.registrationRefused(refusal.message)))
-    }
-
-    /// Sends what changed in the status of this host's sets: transitions, never heartbeats.
-    private mutating func reportIfChanged(at now: Instant) {
-        if let number = hosted.reportNumber, submissions.contains(number) { return }
-        var reports: [SetReport] = []
-        for (slot, set) in hosted.sets {
-            let report = set.report(for: slot)
-            guard let record = state.slot(slot), let placement = record.placement,
-                placement.host == id, placement.index == set.placementIndex,
-                !report.matches(record.report)
-            else { continue }
-            reports.append(report)
-        }
-        guard !reports.isEmpty else { return }
-        hosted.reportNumber = enqueue(
-            .reportSets(host: id, bootEpoch: bootEpoch, reports: reports), ticket: nil, at: now)
-    }
-}
-
-extension SetReport {
-    /// True when the log says the same already.
-    func matches(_ status: SetStatus?) -> Bool {
-        guard let status else { return false }
-        return status.phase == phase && status.address == address && status.reason == reason
-            && status.containers == containers
-    }
-}
-
-extension HostedSet {
-    /// The set's status as it goes into the log.
-    func report(for slot: SlotID) -> SetReport {
-        SetReport(
-            slot: slot, placementIndex: placementIndex, phase: phase, address: address,
-            reason: String(reason.prefix(500)),
-            containers: containers.map {
-                ContainerStatus(
-                    name: $0.name, pid: $0.pid ?? 0, restarts: $0.restarts,
-                    lastExit: $0.lastExit, running: $0.pid != nil)
-            })
-    }
-
-    mutating func countRestart(of container: String) {
-        guard let index = containers.firstIndex(where: { $0.name == container }) else { return }
-        containers[index].restarts += 1
-        containers[index].restartAt = nil
     }
 }

@@ -16,6 +16,8 @@ struct HostedSet: Sendable {
     var address: [UInt8] = []
     /// Its containers, in the order of the spec.
     var containers: [HostedContainer] = []
+    /// True once the operator was told that the state knows nothing of it.
+    var isToldUnknown = false
     /// Why it is being ended; nil while it should run.
     var stopReason: String?
     /// When a failed set is tried again.

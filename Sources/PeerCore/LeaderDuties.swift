@@ -12,14 +12,18 @@ import Scheduling
 struct LeaderDuties: Sendable {
     /// Since when this host leads; nil while it does not.
     private(set) var since: Instant?
-    /// True when gossip changed since the last pass.
-    var membershipChanged = true
+    /// True when a host came, went or was judged since the hosts were last looked at.
+    var hostsChanged = true
     /// True when the state changed since the last pass.
     private(set) var stateChanged = true
     /// The request numbers of decisions on their way into the log.
     var inFlight: [UInt64] = []
     /// The verdicts on hosts on their way into the log: host and request number.
     var verdicts: [(host: HostID, number: UInt64)] = []
+    /// Active hosts of which gossip knows nothing that would say how they are, sorted; since when.
+    var unseen: [(host: HostID, since: Instant)] = []
+    /// The hosts that new sets may go to, sorted.
+    var usable: [HostID] = []
     /// When the duties are looked at again without an event.
     var lookAgainAt: Instant?
     /// The followers last given to the log.
@@ -38,22 +42,26 @@ struct LeaderDuties: Sendable {
         since = leads ? now : nil
     }
 
-    mutating func applied(_ request: RequestID, own: Bool) {
+    mutating func applied(_ entry: CommandEnvelope, own: Bool) {
         stateChanged = true
+        if entry.command.isAboutHosts { hostsChanged = true }
         guard own else { return }
-        inFlight.removeAll { $0 == request.number }
-        verdicts.removeAll { $0.number == request.number }
+        inFlight.removeAll { $0 == entry.request.number }
+        verdicts.removeAll { $0.number == entry.request.number }
     }
 
-    mutating func stateReplaced() { stateChanged = true }
+    mutating func stateReplaced() {
+        stateChanged = true
+        hostsChanged = true
+    }
 
+    /// True when there may be something to do. Hosts are looked at only when one of them changed
+    /// or the interval is over, because that takes time for each of them.
     mutating func startPass(at now: Instant) -> Bool {
-        guard stateChanged || membershipChanged || (lookAgainAt ?? now) <= now else {
-            return false
-        }
+        if (lookAgainAt ?? now) <= now { hostsChanged = true }
+        guard stateChanged || hostsChanged else { return false }
         stateChanged = false
-        membershipChanged = false
-        lookAgainAt = now + LeaderDuties.interval
+        if hostsChanged { lookAgainAt = now + LeaderDuties.interval }
         return true
     }
 
@@ -67,17 +75,22 @@ struct LeaderDuties: Sendable {
 
 extension Peer {
     mutating func performLeaderDuties(at now: Instant, into outputs: inout [PeerOutput]) {
-        guard let since = leader.since else { return }
+        guard leader.since != nil else { return }
         guard consensus.holdsLease(at: now), appliedEpoch == consensus.epoch else {
             leader.postpone(at: now)
             return
         }
         guard leader.startPass(at: now) else { return }
-        let alive = membership.aliveIDs
-        replicate(to: alive, at: now, into: &outputs)
-        judgeHosts(leadingSince: since, at: now)
-        chooseVoters(alive: alive, at: now, into: &outputs)
-        place(alive: alive, at: now)
+        if leader.hostsChanged {
+            leader.hostsChanged = false
+            let alive = membership.aliveIDs
+            replicate(to: alive, at: now, into: &outputs)
+            judgeHosts(at: now)
+            chooseVoters(alive: alive, at: now, into: &outputs)
+            // A suspect keeps what it has, but gets nothing new.
+            leader.usable = alive.filter { membership.member($0)?.status == .alive }
+        }
+        place(at: now)
     }
 
     /// Every live host follows the log, voter or not.
@@ -91,97 +104,12 @@ extension Peer {
         log(.setFollowers(followers), at: now, into: &outputs)
     }
 
-    /// Declares hosts lost that gossip confirmed dead, and returned that it sees again.
-    private mutating func judgeHosts(leadingSince since: Instant, at now: Instant) {
-        leader.verdicts.removeAll { !submissions.contains($0.number) }
-        for host in state.hosts {
-            guard let command = verdict(on: host, leadingSince: since, at: now),
-                !leader.verdicts.contains(where: { $0.host == host.id })
-            else { continue }
-            let number = enqueue(command, ticket: nil, needsLease: true, at: now)
-            leader.verdicts.append((host.id, number))
-        }
-    }
-
-    private func verdict(
-        on host: HostRecord, leadingSince since: Instant, at now: Instant
-    ) -> Command? {
-        let member = membership.member(host.id)
-        switch host.status {
-        case .active:
-            guard let member else {
-                guard now - since >= configuration.unseenGrace else { return nil }
-                return .declareHostLost(
-                    host.id, host.bootEpoch, reason: "not heard of since the leaseholder started")
-            }
-            guard member.bootEpoch >= host.bootEpoch else { return nil }
-            switch member.status {
-            case .dead:
-                return .declareHostLost(
-                    host.id, host.bootEpoch, reason: "does not answer the other hosts")
-            case .left:
-                return .declareHostLost(host.id, host.bootEpoch, reason: "left the cluster")
-            case .alive, .suspect:
-                return nil
-            }
-        case .lost:
-            guard let member, member.status == .alive, member.bootEpoch == host.bootEpoch
-            else { return nil }
-            return .declareHostReturned(host.id, host.bootEpoch)
-        }
-    }
-
-    /// One voter for one or two hosts, three for three or four, five from five on.
-    ///
-    /// Live voters stay; places are filled from live hosts of the zones that have fewest voters; a
-    /// dead voter goes only when another takes its place, so losing hosts never shrinks the vote.
-    private mutating func chooseVoters(
-        alive: [HostID], at now: Instant, into outputs: inout [PeerOutput]
-    ) {
-        let eligible = state.hosts.filter { $0.status == .active && alive.contains($0.id) }
-        let target = state.hosts.count >= 5 ? 5 : state.hosts.count >= 3 ? 3 : 1
-        var chosen = consensus.voters.filter { voter in eligible.contains { $0.id == voter } }
-        if consensus.voters.contains(id), !chosen.contains(id) { chosen.append(id) }
-        while chosen.count < target, let next = nextVoter(from: eligible, chosen: chosen) {
-            chosen.append(next)
-        }
-        for voter in consensus.voters where chosen.count < target && !chosen.contains(voter) {
-            chosen.append(voter)
-        }
-        chosen.sort()
-        guard chosen != leader.wantedVoters, !chosen.isEmpty else { return }
-        leader.wantedVoters = chosen
-        log(.setVoters(chosen), at: now, into: &outputs)
-    }
-
-    private func nextVoter(from eligible: [HostRecord], chosen: [HostID]) -> HostID? {
-        func crowding(_ host: HostRecord) -> (Int, Int) {
-            let zone = host.registration.zone
-            var datacenter = 0
-            var rack = 0
-            for voter in chosen {
-                guard let other = state.host(voter)?.registration.zone else { continue }
-                if other.datacenter == zone.datacenter {
-                    datacenter += 1
-                    if other.rack == zone.rack { rack += 1 }
-                }
-            }
-            return (datacenter, rack)
-        }
-        return eligible.filter { !chosen.contains($0.id) }
-            .min { (crowding($0), $0.id) < (crowding($1), $1.id) }?.id
-    }
-
     /// Places what waits, one batch on its way at a time.
-    private mutating func place(alive: [HostID], at now: Instant) {
+    private mutating func place(at now: Instant) {
         leader.inFlight.removeAll { !submissions.contains($0) }
         guard leader.inFlight.isEmpty, leader.verdicts.isEmpty else { return }
-        // A suspect keeps what it has, but gets nothing new.
-        let usable = alive.filter {
-            state.host($0)?.status == .active && membership.member($0)?.status == .alive
-        }
         let decisions = scheduler.plan(
-            state, usable: usable, maximum: configuration.decisionsMax)
+            state, usable: leader.usable, maximum: configuration.decisionsMax)
         guard !decisions.isEmpty else { return }
         leader.inFlight.append(
             enqueue(
@@ -190,7 +118,12 @@ extension Peer {
     }
 }
 
-private func < (left: ((Int, Int), HostID), right: ((Int, Int), HostID)) -> Bool {
-    if left.0 != right.0 { return left.0 < right.0 }
-    return left.1 < right.1
+extension Command {
+    /// True for what changes which hosts there are, or how they are.
+    fileprivate var isAboutHosts: Bool {
+        switch self {
+        case .registerHost, .declareHostLost, .declareHostReturned, .forgetHost: true
+        default: false
+        }
+    }
 }

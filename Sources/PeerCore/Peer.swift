@@ -97,8 +97,7 @@ package struct Peer: Machine {
         case .join(let seeds):
             gossip(.join(seeds), at: now, into: &outputs)
         case .facts(let facts):
-            self.facts = facts
-            gossip(.updateFacts(facts), at: now, into: &outputs)
+            take(facts, at: now, into: &outputs)
         case .clock(let time):
             wallAtOrigin = WallTime(
                 milliseconds: time.milliseconds - now.nanoseconds / 1_000_000)
@@ -190,7 +189,8 @@ extension Peer {
             case .send(let message, let address):
                 outputs.append(.sendDatagram(message.encoded, to: address))
             case .changed(let member, let before):
-                leader.membershipChanged = true
+                // Changed facts decide nothing here; at thousands of hosts they are frequent.
+                if before != member.status { leader.hostsChanged = true }
                 outputs.append(.member(member, from: before))
             }
         }
@@ -214,8 +214,8 @@ extension Peer {
                 restore(snapshot, into: &outputs)
             case .roleChanged(_, let epoch, let leaseholder):
                 roleChanged(epoch: epoch, leaseholder: leaseholder, at: now, into: &outputs)
-            case .proposalAppended:
-                break
+            case .proposalAppended(let ticket, _, _):
+                submissions.appended(ticket)
             case .proposalRefused(let ticket, _):
                 submissions.sendAgain(ticket, at: now)
             }
@@ -252,7 +252,7 @@ extension Peer {
         }
         let isOwn = envelope.request.host == id && envelope.request.bootEpoch == bootEpoch
         let outcome = state.apply(envelope, at: entry.index, epoch: entry.epoch)
-        leader.applied(envelope.request, own: isOwn)
+        leader.applied(envelope, own: isOwn)
         if isOwn, envelope.request.number == hosted.registrationNumber {
             registrationAnswered(outcome, at: now, into: &outputs)
         }

@@ -40,14 +40,18 @@ struct Submissions: Sendable {
 
     /// Takes out the write of this number; its ticket if an asker waits for it.
     mutating func answered(_ number: UInt64) -> UInt64? {
-        guard let index = waiting.firstIndex(where: { $0.envelope.request.number == number })
-        else { return nil }
+        guard let index = position(of: number) else { return nil }
         return waiting.remove(at: index).ticket
     }
 
     /// True while the write of this number waits.
-    func contains(_ number: UInt64) -> Bool {
-        waiting.contains { $0.envelope.request.number == number }
+    func contains(_ number: UInt64) -> Bool { position(of: number) != nil }
+
+    private func position(of number: UInt64) -> Int? {
+        let position = waiting.partitioningIndex { $0.envelope.request.number >= number }
+        guard position < waiting.count, waiting[position].envelope.request.number == number
+        else { return nil }
+        return position
     }
 
     /// A leaseholder appeared: everything goes to it at once.
@@ -55,10 +59,16 @@ struct Submissions: Sendable {
         for index in waiting.indices { waiting[index].sendAt = now }
     }
 
+    /// The write of this number is in this leaseholder's own log: it is committed, or the lease is
+    /// lost and the next leaseholder gets it. Appending it again would only fill the log.
+    mutating func appended(_ number: UInt64) {
+        guard let index = position(of: number) else { return }
+        waiting[index].sendAt = waiting[index].deadline
+    }
+
     /// The log refused the write of this number for now.
     mutating func sendAgain(_ number: UInt64, at now: Instant) {
-        guard let index = waiting.firstIndex(where: { $0.envelope.request.number == number })
-        else { return }
+        guard let index = position(of: number) else { return }
         waiting[index].sendAt = max(waiting[index].sendAt, now)
     }
 
@@ -85,7 +95,13 @@ struct Submissions: Sendable {
 
     /// What is due next; nothing can be sent while nobody holds the lease.
     func nextDeadline(hasLeaseholder: Bool) -> Instant? {
-        waiting.map { hasLeaseholder ? min($0.deadline, $0.sendAt) : $0.deadline }.min()
+        var earliest: Instant?
+        for position in waiting.indices {
+            var due = waiting[position].deadline
+            if hasLeaseholder { due = min(due, waiting[position].sendAt) }
+            earliest = min(earliest ?? due, due)
+        }
+        return earliest
     }
 }
 
@@ -139,12 +155,15 @@ extension Peer {
 
     /// Takes a write that another host forwarded, if this one holds the lease.
     ///
-    /// The sender may only ask in its own name, so that nobody takes another's request numbers.
+    /// The sender may only ask in its own name, so that nobody takes another's request numbers;
+    /// and nobody but the leaseholder decides, so a decision that was forwarded is not taken.
     mutating func accept(
         forwarded envelope: CommandEnvelope, from sender: HostID, at now: Instant,
         into outputs: inout [PeerOutput]
     ) {
-        guard envelope.request.host == sender, consensus.role == .leaseholder else { return }
+        guard envelope.request.host == sender, consensus.role == .leaseholder,
+            !envelope.command.isDecision
+        else { return }
         log(.propose(ticket: 0, envelope.encoded), at: now, into: &outputs)
     }
 
@@ -157,5 +176,15 @@ extension Peer {
         return .noLeaseholder(
             waited: waited, votersAlive: consensus.voters.count { alive.contains($0) },
             voters: consensus.voters.count)
+    }
+}
+
+extension Command {
+    /// True for what only a leaseholder says.
+    fileprivate var isDecision: Bool {
+        switch self {
+        case .decide, .declareHostLost, .declareHostReturned: true
+        default: false
+        }
     }
 }

@@ -19,6 +19,8 @@ struct Checker {
     private var fingerprints: [UInt64: UInt64] = [:]  // Only looked up, never iterated.
     /// The highest index any user was told of.
     private(set) var acknowledgedIndex = LogIndex.zero
+    /// The highest index any host has applied.
+    private(set) var highestIndex = LogIndex.zero
     /// Who led in each epoch.
     private var leaders: [UInt64: HostID] = [:]  // Only looked up, never iterated.
 
@@ -33,6 +35,7 @@ struct Checker {
             throw Violation("rule 1: two hosts have applied different states at index \(index)")
         }
         fingerprints[index.value] = fingerprint
+        highestIndex = max(highestIndex, index)
     }
 
     /// Rule 1: at most one leaseholder acts in an epoch.
@@ -49,25 +52,30 @@ extension World {
     mutating func checkStep() throws(Violation) {
         var holders = 0
         for host in hosts.indices where hosts[host].peer?.consensus.role == .leaseholder {
-            if hosts[host].peer?.consensus.holdsLease(at: now) == true { holders += 1 }
+            let clock = hosts[host].clock(at: now)
+            if hosts[host].peer?.consensus.holdsLease(at: clock) == true { holders += 1 }
         }
         guard holders <= 1 else {
             throw Violation("rule 1: \(holders) hosts hold the lease at once")
         }
         for host in touched { try check(host) }
         touched = []
+        if let broken { throw broken }
     }
 
     /// What must hold on a host to which something happened.
     private mutating func check(_ host: Int) throws(Violation) {
-        guard let peer = hosts[host].peer else { return }
-        if peer.consensus.role == .leaseholder {
-            try checker.leads(peer.id, in: peer.consensus.epoch)
+        // Never a copy of the peer: this is asked after every event.
+        if hosts[host].peer?.consensus.role == .leaseholder,
+            let epoch = hosts[host].peer?.consensus.epoch
+        {
+            try checker.leads(hosts[host].id, in: epoch)
         }
-        if hosts[host].checkedIndex != peer.appliedIndex {
-            hosts[host].checkedIndex = peer.appliedIndex
-            try checker.applied(peer.state, at: peer.appliedIndex)
-            try checkCapacity(peer.state)
+        if let index = hosts[host].peer?.appliedIndex, hosts[host].checkedIndex != index {
+            hosts[host].checkedIndex = index
+            guard let state = hosts[host].peer?.state else { return }
+            try checker.applied(state, at: index)
+            try checkCapacity(state)
         }
         guard hosts[host].facts.capacity.fits(hosts[host].runningDemand) else {
             throw Violation("rule 4: h\(host + 1) runs more than it has")
@@ -80,6 +88,34 @@ extension World {
         }
     }
 
+    /// Rules 5 and 6: what a host starts is placed there, and it knows all that was agreed when its
+    /// agent started.
+    mutating func checkOrder(_ order: SetOrder, of host: Int) {
+        guard let peer = hosts[host].peer else { return }
+        if peer.state.slot(order.placement.slot)?.placement != order.placement {
+            broken = Violation("rule 5: h\(host + 1) starts \(order.placement.slot) unplaced")
+        }
+        checkCaughtUp(host, "starts \(order.placement.slot)")
+    }
+
+    /// Rule 6: what a host ends is placed there no more, by a later decision.
+    mutating func checkStop(_ slot: SlotID, _ index: LogIndex, of host: Int) {
+        guard let peer = hosts[host].peer else { return }
+        if peer.state.slot(slot)?.placement?.index == index || peer.appliedIndex <= index {
+            broken = Violation("rule 6: h\(host + 1) ends \(slot), which is placed there")
+        }
+        checkCaughtUp(host, "ends \(slot)")
+    }
+
+    private mutating func checkCaughtUp(_ host: Int, _ what: String) {
+        guard let index = hosts[host].peer?.appliedIndex,
+            index < hosts[host].clusterIndexAtStart
+        else { return }
+        broken = Violation(
+            "rule 5: h\(host + 1) \(what) at index \(index), but \(hosts[host].clusterIndexAtStart) was agreed when its agent started"
+        )
+    }
+
     /// What must hold once faults have ended and time has passed.
     func checkRest() throws(Violation) {
         let peers = hosts.compactMap(\.peer)
@@ -90,7 +126,7 @@ extension World {
                     "rule 7: hosts rest at different states: \(peers.map { "\($0.appliedIndex)" })"
                 )
             }
-            guard peer.membership.aliveIDs.count == hosts.count else {
+            guard peer.membership.aliveIDs == hosts.map(\.id).sorted() else {
                 throw Violation(
                     "rule 9: \(peer.id.short) sees \(peer.membership.aliveIDs.count) of \(hosts.count) hosts alive"
                 )
@@ -98,6 +134,11 @@ extension World {
         }
         guard peers.count(where: { $0.consensus.role == .leaseholder }) == 1 else {
             throw Violation("rule 7: nobody leads at rest")
+        }
+        guard first.appliedIndex == quietIndex else {
+            throw Violation(
+                "rule 8: the log still grows at rest: \(first.appliedIndex) after \(quietIndex.map { "\($0)" } ?? "-")"
+            )
         }
         guard first.appliedIndex >= checker.acknowledgedIndex else {
             throw Violation(
@@ -110,7 +151,7 @@ extension World {
     /// Rule 7: every runnable set runs, where it should, once; and nothing else does.
     private func checkSetsAtRest(_ state: ReplicatedState) throws(Violation) {
         for slot in state.services.flatMap(\.slots) {
-            guard let placement = slot.placement else {
+            guard let placement = slot.placement, !slot.stranded else {
                 guard !slot.pendingReason.isEmpty else {
                     throw Violation("rule 7: \(slot.slot) waits without a reason")
                 }

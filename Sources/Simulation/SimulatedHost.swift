@@ -7,10 +7,24 @@ import PeerCore
 /// One virtual host: a brain that may be down, a disk that stays, and sets that run without it.
 struct SimulatedHost {
     /// Its identity and where it is reached.
-    let id: HostID
+    private(set) var id: HostID
     let address: SocketAddress
     /// What it offers.
-    let facts: HostFacts
+    private(set) var facts: HostFacts
+    /// Where its own clock starts.
+    private(set) var bootedAt: Instant
+    /// How much faster than true time its clock runs, in millionths.
+    private(set) var driftPerMillion: Int64
+    /// While this lasts, the agent gets no processor time.
+    var stalledUntil = Instant.zero
+    /// While this lasts, flushing takes long.
+    var diskSlowUntil = Instant.zero
+    /// How far the cluster was when the agent started: it may order nothing before it is there.
+    var clusterIndexAtStart = LogIndex.zero
+    /// Ticks in the present second.
+    var tickCount = 0
+    /// The second they are counted in.
+    var tickSecond: Int64 = 0
     /// The brain; nil while the agent is down.
     var peer: Peer?
     /// Counts starts of the agent.
@@ -27,6 +41,43 @@ struct SimulatedHost {
     var checkedIndex = LogIndex.zero
     /// The last process number it gave out.
     var lastPid = 1_000
+
+    init(
+        id: HostID, address: SocketAddress, facts: HostFacts, bootedAt: Instant,
+        driftPerMillion: Int64
+    ) {
+        self.id = id
+        self.address = address
+        self.facts = facts
+        self.bootedAt = bootedAt
+        self.driftPerMillion = driftPerMillion
+    }
+
+    /// The machine starts again, and its clock with it.
+    mutating func reboot(at now: Instant) { bootedAt = now }
+
+    /// Another machine in the same place: nothing remains but address, name and clock.
+    mutating func replace(by id: HostID, at now: Instant) {
+        self = SimulatedHost(
+            id: id, address: address, facts: facts, bootedAt: now,
+            driftPerMillion: driftPerMillion)
+    }
+
+    /// What the host's own clock says at a true instant.
+    func clock(at instant: Instant) -> Instant {
+        let elapsed = instant.nanoseconds - bootedAt.nanoseconds
+        return Instant(nanoseconds: elapsed + elapsed / 1_000_000 * driftPerMillion)
+    }
+
+    /// A true instant at which the host's own clock says at least this.
+    func trueInstant(of clock: Instant) -> Instant {
+        let elapsed = clock.nanoseconds / (1_000_000 + driftPerMillion) * 1_000_000
+        var instant = Instant(nanoseconds: bootedAt.nanoseconds + elapsed)
+        while self.clock(at: instant) < clock {
+            instant = instant + (clock - self.clock(at: instant)) + .nanoseconds(1)
+        }
+        return instant
+    }
 
     subscript(slot: SlotID) -> SimulatedSet? {
         get { sets.first { $0.slot == slot } }

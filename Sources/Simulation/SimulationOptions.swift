@@ -31,6 +31,21 @@ package struct SimulationOptions: Sendable {
     package var writeEvery: Duration
     /// The slowest flush to disk.
     package var flushMax: Duration
+    /// Datagrams that come a second time much later, in thousandths.
+    package var replaysPerThousand: Int
+    /// How much faster or slower than true time a host's clock may run, in millionths.
+    ///
+    /// Clocks may differ in speed by the ratio of the shortest election timeout to the lease:
+    /// 1.25. The largest value here makes it 1.17.
+    package var driftPerMillion: Int
+    /// The mean time between stalls of an agent (no processor, a stopped machine); nil for none.
+    package var stallEvery: Duration?
+    /// The mean time between spells of a slow disk; nil for none.
+    package var slowDiskEvery: Duration?
+    /// The mean time between losses of a host with its disk, for good; nil for none.
+    package var hostLossEvery: Duration?
+    /// Starts of a set or container that fail, in thousandths.
+    package var startFailuresPerThousand: Int
 
     package init(seed: UInt64) {
         var random = RandomSource(seed: seed).fork("options")
@@ -40,7 +55,7 @@ package struct SimulationOptions: Sendable {
         }
         self.seed = seed
         hosts = [1, 2, 3, 3, 3, 4, 5, 5, 7].randomElement(using: &random) ?? 3
-        faultPhase = .seconds(Int.random(in: 60...180, using: &random))
+        faultPhase = .seconds(Int.random(in: 60...150, using: &random))
         restPhase = .seconds(120)
         lossPerThousand = [0, 0, 10, 50, 150].randomElement(using: &random) ?? 0
         duplicatesPerThousand = [0, 0, 10, 50].randomElement(using: &random) ?? 0
@@ -52,6 +67,12 @@ package struct SimulationOptions: Sendable {
         containerExitEvery = mean(2...20, often: 700)
         writeEvery = .milliseconds(Int.random(in: 300...5_000, using: &random))
         flushMax = .milliseconds([2, 10, 40, 200].randomElement(using: &random) ?? 10)
+        replaysPerThousand = [0, 0, 2, 20].randomElement(using: &random) ?? 0
+        driftPerMillion = [0, 200, 10_000, 80_000].randomElement(using: &random) ?? 0
+        stallEvery = mean(10...40, often: 400)
+        slowDiskEvery = mean(20...60, often: 300)
+        hostLossEvery = mean(30...90, often: 400)
+        startFailuresPerThousand = [0, 0, 50, 300].randomElement(using: &random) ?? 0
     }
 
     /// One line that says it all.
@@ -64,5 +85,8 @@ package struct SimulationOptions: Sendable {
             + " partitions=\(text(partitionEvery)) agent-crashes=\(text(agentCrashEvery))"
             + " host-crashes=\(text(hostCrashEvery)) exits=\(text(containerExitEvery))"
             + " writes=\(writeEvery.inMilliseconds)ms flush=\(flushMax.inMilliseconds)ms"
+            + " replays=\(replaysPerThousand)/1000 drift=\(driftPerMillion)/1000000"
+            + " stalls=\(text(stallEvery)) slow-disks=\(text(slowDiskEvery))"
+            + " losses=\(text(hostLossEvery)) start-failures=\(startFailuresPerThousand)/1000"
     }
 }

@@ -1,9 +1,14 @@
 import Base
+import Consensus
+import PeerCore
 
 extension World {
     /// Plans the first fault of each kind; each plans its next.
     mutating func scheduleFirstFaults() {
-        for fault in [Fault.partition, .agentCrash, .hostCrash, .containerExit] {
+        let kinds: [Fault] = [
+            .partition, .agentCrash, .hostCrash, .containerExit, .stall, .slowDisk, .hostLoss,
+        ]
+        for fault in kinds {
             scheduleNext(fault, after: .seconds(5))
         }
     }
@@ -15,6 +20,9 @@ extension World {
         case .agentCrash: mean = options.agentCrashEvery
         case .hostCrash: mean = options.hostCrashEvery
         case .containerExit: mean = options.containerExitEvery
+        case .stall: mean = options.stallEvery
+        case .slowDisk: mean = options.slowDiskEvery
+        case .hostLoss: mean = options.hostLossEvery
         case .heal, .start: mean = nil
         }
         guard let mean else { return }
@@ -42,6 +50,23 @@ extension World {
                 at: now + faultRandom.duration(in: .milliseconds(200)...(.seconds(30))))
         case .containerExit:
             exitSomeContainer()
+        case .stall:
+            let host = Int.random(in: 0..<hosts.count, using: &faultRandom)
+            let length = faultRandom.duration(in: .milliseconds(200) ... .seconds(8))
+            hosts[host].stalledUntil = now + length
+            say(host, "stalls for \(length.inMilliseconds) ms")
+        case .slowDisk:
+            let host = Int.random(in: 0..<hosts.count, using: &faultRandom)
+            hosts[host].diskSlowUntil =
+                now + faultRandom.duration(in: .seconds(2) ... .seconds(20))
+            say(host, "disk is slow")
+        case .hostLoss:
+            if let host = expendableHost() {
+                loseHost(host)
+                queue.schedule(
+                    .fault(.start(host: host)),
+                    at: now + faultRandom.duration(in: .seconds(1) ... .seconds(30)))
+            }
         case .start:
             break
         }
@@ -71,7 +96,26 @@ extension World {
     mutating func endFaults() {
         faultsAreOn = false
         mend()
-        for host in hosts.indices { start(host: host) }
+        for host in hosts.indices {
+            hosts[host].stalledUntil = .zero
+            hosts[host].diskSlowUntil = .zero
+            start(host: host)
+        }
         say(nil, "faults end")
+    }
+
+    /// A host that may be lost for good without losing a majority: chosen only when all voters are
+    /// up, there are at least three, and every host knows all that was agreed.
+    private mutating func expendableHost() -> Int? {
+        let host = Int.random(in: 0..<hosts.count, using: &faultRandom)
+        guard let voters = hosts[host].peer?.consensus.voters, voters.count >= 3,
+            voters.allSatisfy({ voter in hosts.contains { $0.id == voter } })
+        else { return nil }
+        for other in hosts {
+            guard other.peer?.consensus.voters == voters,
+                other.peer?.appliedIndex == hosts[host].peer?.appliedIndex
+            else { return nil }
+        }
+        return host
     }
 }

@@ -20,12 +20,17 @@ extension World {
         let peer = Peer(
             id: starting.id, bootEpoch: starting.bootEpoch, address: starting.address,
             facts: starting.facts, restored: starting.disk.durable,
-            configuration: configuration, random: RandomSource(seed: seed), now: now)
+            configuration: configuration, random: RandomSource(seed: seed),
+            now: starting.clock(at: now))
         hosts[host].peer = peer
         hosts[host].tickAt = nil
         hosts[host].diskFreeAt = now
+        hosts[host].stalledUntil = .zero
+        hosts[host].clusterIndexAtStart = checker.highestIndex
         say(host, "agent starts, boot epoch \(hosts[host].bootEpoch.value)")
-        feed(.clock(WallTime(milliseconds: 1_700_000_000_000 + now.nanoseconds / 1_000_000)), to: host)
+        feed(
+            .clock(WallTime(milliseconds: 1_700_000_000_000 + now.nanoseconds / 1_000_000)),
+            to: host)
         let seeds = hosts.indices.filter { $0 != host }.map { hosts[$0].address }
         feed(.join(seeds), to: host)
         feed(.inventory(hosts[host].sets.map(\.observation)), to: host)
@@ -49,7 +54,16 @@ extension World {
             }
             hosts[host][set.slot] = set
         }
+        hosts[host].reboot(at: now)
         say(host, "host lost power")
+    }
+
+    /// The host is lost with its disk; another machine takes its address, with a key of its own.
+    mutating func loseHost(_ host: Int) {
+        crashAgent(host)
+        lastIdentity += 1
+        hosts[host].replace(by: HostID(testing: lastIdentity), at: now)
+        say(host, "host is lost for good")
     }
 }
 
@@ -60,9 +74,11 @@ extension World {
         let slot = order.placement.slot
         let names = order.spec.containers.map(\.name)
         if let known = hosts[host][slot] {
-            if known.started, known.placementIndex == order.placement.index {
-                return report(host, slot)
+            guard known.placementIndex == order.placement.index else {
+                broken = Violation("rule 5: \(slot) is started while its old copy is there")
+                return
             }
+            if known.started { return report(host, slot) }
         } else {
             hosts[host][slot] = SimulatedSet(
                 slot: slot, placementIndex: order.placement.index, demand: order.spec.demand,
@@ -79,8 +95,12 @@ extension World {
         guard hosts[host].peer != nil, var set = hosts[host][slot],
             set.placementIndex == index, !set.started
         else { return }
+        guard !startFails() else { return fail(host, slot, index) }
         set.started = true
-        for container in set.containers.indices { set.pids[container] = newPid(host) }
+        for container in set.containers.indices where set.pids[container] == nil {
+            set.pids[container] = newPid(host)
+            set.exits[container] = nil
+        }
         hosts[host][slot] = set
         say(host, "\(slot) runs")
         report(host, slot)
@@ -93,11 +113,31 @@ extension World {
             set.placementIndex == index,
             let container = set.containers.firstIndex(of: name), set.pids[container] == nil
         else { return }
+        guard !startFails() else { return fail(host, slot, index) }
         set.pids[container] = newPid(host)
         set.exits[container] = nil
         hosts[host][slot] = set
         say(host, "\(slot)/\(name) runs again")
         report(host, slot)
+    }
+
+    private mutating func startFails() -> Bool {
+        faultsAreOn && networkRandom.happens(perThousand: options.startFailuresPerThousand)
+    }
+
+    /// Something could not be made: one time in two nothing of the set remains, as when its image
+    /// was not to be had; otherwise what was made remains for the next attempt.
+    private mutating func fail(_ host: Int, _ slot: SlotID, _ index: LogIndex) {
+        say(host, "\(slot) fails to start")
+        hosts[host][slot]?.started = false
+        if let set = hosts[host][slot], !set.isRunning, networkRandom.happens(perThousand: 500) {
+            hosts[host][slot] = nil
+        }
+        var seen =
+            hosts[host][slot]?.observation
+            ?? SetObservation(slot: slot, placementIndex: index, state: .starting)
+        seen.state = .failed(reason: "no luck")
+        feed(.observed(seen), to: host)
     }
 
     mutating func setGone(_ host: Int, _ slot: SlotID, _ index: LogIndex) {

@@ -13,11 +13,16 @@ extension World {
         if faultsAreOn, networkRandom.happens(perThousand: options.duplicatesPerThousand) {
             copies = 2
         }
-        for _ in 0..<copies {
+        var arrivals = (0..<copies).map { _ in now + delay() }
+        if faultsAreOn, networkRandom.happens(perThousand: options.replaysPerThousand) {
+            arrivals.append(now + networkRandom.duration(in: .seconds(1) ... .seconds(20)))
+        }
+        for arrival in arrivals {
             queue.schedule(
                 .datagram(
-                    bytes, from: sender, bootEpoch: hosts[sender].bootEpoch, to: receiver),
-                at: now + delay())
+                    bytes, from: hosts[sender].id, bootEpoch: hosts[sender].bootEpoch,
+                    address: hosts[sender].address, to: receiver),
+                at: arrival)
         }
     }
 
@@ -29,7 +34,9 @@ extension World {
         let arrival = max(now + delay(), lastArrival[sender][receiver] + .nanoseconds(1))
         lastArrival[sender][receiver] = arrival
         queue.schedule(
-            .message(bytes, from: sender, bootEpoch: hosts[sender].bootEpoch, to: receiver),
+            .message(
+                bytes, from: sender, id: hosts[sender].id, bootEpoch: hosts[sender].bootEpoch,
+                to: id),
             at: arrival)
     }
 

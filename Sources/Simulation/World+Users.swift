@@ -33,7 +33,8 @@ extension World {
         queue.schedule(
             .write,
             at: now
-                + writeRandom.duration(in: .zero...(.nanoseconds(2 * options.writeEvery.inNanoseconds))))
+                + writeRandom.duration(
+                    in: .zero...(.nanoseconds(2 * options.writeEvery.inNanoseconds))))
         let host = Int.random(in: 0..<hosts.count, using: &writeRandom)
         let command = nextCommand()
         guard hosts[host].peer != nil else { return }

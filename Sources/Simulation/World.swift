@@ -11,13 +11,15 @@ import PeerCore
 package struct World {
     /// What may happen.
     enum Event {
-        case datagram([UInt8], from: Int, bootEpoch: BootEpoch, to: Int)
-        case message([UInt8], from: Int, bootEpoch: BootEpoch, to: Int)
+        case datagram([UInt8], from: HostID, bootEpoch: BootEpoch, address: SocketAddress, to: Int)
+        case message([UInt8], from: Int, id: HostID, bootEpoch: BootEpoch, to: HostID)
         case tick(host: Int)
-        case flushed(host: Int, bootEpoch: BootEpoch, ticket: UInt64)
+        case deferred(PeerInput, host: Int, id: HostID, bootEpoch: BootEpoch)
+        case flushed(host: Int, id: HostID, bootEpoch: BootEpoch, ticket: UInt64)
         case setStarted(host: Int, SlotID, LogIndex)
         case containerStarted(host: Int, SlotID, LogIndex, container: String)
         case setGone(host: Int, SlotID, LogIndex)
+        case markQuiet
         case fault(Fault)
         case write
     }
@@ -30,6 +32,9 @@ package struct World {
         case hostCrash
         case start(host: Int)
         case containerExit
+        case stall
+        case slowDisk
+        case hostLoss
     }
 
     package let options: SimulationOptions
@@ -56,6 +61,12 @@ package struct World {
     private var stuckCount = 0
     /// The hosts to which the present event happened.
     var touched: [Int] = []
+    /// What an output broke; thrown once the event is over.
+    var broken: Violation?
+    /// How far the log was shortly before the end: at rest nothing is written.
+    var quietIndex: LogIndex?
+    /// How many identities were given out.
+    var lastIdentity: UInt64
     /// Prints a line for everything that matters.
     let isVerbose: Bool
     /// The last lines, for a report on failure.
@@ -71,6 +82,8 @@ package struct World {
         let count = options.hosts
         isCut = Array(repeating: Array(repeating: false, count: count), count: count)
         lastArrival = Array(repeating: Array(repeating: .zero, count: count), count: count)
+        var clockRandom = random.fork("clocks")
+        let drift = Int64(options.driftPerMillion)
         hosts = (0..<count).map { index in
             SimulatedHost(
                 id: HostID(testing: UInt64(index + 1)),
@@ -78,8 +91,11 @@ package struct World {
                 facts: HostFacts(
                     name: "h\(index + 1)",
                     capacity: Resources(millicores: 4_000, memoryBytes: 4 << 30, sets: 40),
-                    zone: Zone(datacenter: "d1", rack: "r\(index % 3)")))
+                    zone: Zone(datacenter: "d1", rack: "r\(index % 3)")),
+                bootedAt: Instant.zero - clockRandom.duration(in: .zero ... .seconds(1_000_000)),
+                driftPerMillion: Int64.random(in: -drift...drift, using: &clockRandom))
         }
+        lastIdentity = UInt64(count)
         hosts[0].disk = SimulatedDisk(ConsensusCore.bootstrap(voter: hosts[0].id))
     }
 
@@ -90,9 +106,14 @@ package struct World {
         queue.schedule(.write, at: now + .seconds(3))
         try advance(to: Instant.zero + options.faultPhase)
         endFaults()
+        queue.schedule(.markQuiet, at: now + options.restPhase - World.quietPhase)
         try advance(to: now + options.restPhase)
         try checkRest()
     }
+
+    /// How long nothing may be written before the end. The longest delay before something that
+    /// failed is tried again is a minute; the rest lasts twice that.
+    static let quietPhase = Duration.seconds(25)
 
     /// A number that is equal for equal histories.
     package var fingerprint: UInt64 { history.value }
@@ -113,21 +134,28 @@ package struct World {
 
     private mutating func happen(_ event: Event) {
         switch event {
-        case .datagram(let bytes, let sender, let bootEpoch, let receiver):
+        case .datagram(let bytes, let sender, let bootEpoch, let address, let receiver):
             feed(
-                .datagram(
-                    bytes, from: hosts[sender].id, bootEpoch: bootEpoch,
-                    address: hosts[sender].address), to: receiver)
-        case .message(let bytes, let sender, let bootEpoch, let receiver):
-            // A connection dies with the process that opened it.
-            guard hosts[sender].bootEpoch == bootEpoch else { return }
-            feed(.message(bytes, from: hosts[sender].id), to: receiver)
+                .datagram(bytes, from: sender, bootEpoch: bootEpoch, address: address),
+                to: receiver)
+        case .message(let bytes, let sender, let id, let bootEpoch, let receiver):
+            // A connection dies with the process that opened it, and knows whom it reaches.
+            guard hosts[sender].id == id, hosts[sender].bootEpoch == bootEpoch,
+                let host = hosts.firstIndex(where: { $0.id == receiver })
+            else { return }
+            feed(.message(bytes, from: id), to: host)
         case .tick(let host):
             guard hosts[host].tickAt == now else { return }
             hosts[host].tickAt = nil
+            countTick(host)
             feed(.tick, to: host)
-        case .flushed(let host, let bootEpoch, let ticket):
-            guard hosts[host].bootEpoch == bootEpoch, hosts[host].peer != nil else { return }
+        case .deferred(let input, let host, let id, let bootEpoch):
+            guard hosts[host].id == id, hosts[host].bootEpoch == bootEpoch else { return }
+            feed(input, to: host)
+        case .flushed(let host, let id, let bootEpoch, let ticket):
+            guard hosts[host].id == id, hosts[host].bootEpoch == bootEpoch,
+                hosts[host].peer != nil
+            else { return }
             for ticket in hosts[host].disk.flush(through: ticket) {
                 feed(.persisted(ticket: ticket), to: host)
             }
@@ -141,19 +169,45 @@ package struct World {
             happen(fault)
         case .write:
             write()
+        case .markQuiet:
+            quietIndex = hosts.compactMap { $0.peer?.appliedIndex }.max()
         }
     }
+
+    /// A deadline that is always due makes an agent spin without standing still in time.
+    private mutating func countTick(_ host: Int) {
+        let second = now.nanoseconds / 1_000_000_000
+        if hosts[host].tickSecond != second {
+            hosts[host].tickSecond = second
+            hosts[host].tickCount = 0
+        }
+        hosts[host].tickCount += 1
+        if hosts[host].tickCount > World.ticksPerSecondMax {
+            broken = Violation(
+                "rule 8: h\(host + 1) ticks more than \(World.ticksPerSecondMax) times a second")
+        }
+    }
+
+    /// The most ticks of one host in one second; usual are less than a hundred.
+    static let ticksPerSecondMax = 2_000
 
     // MARK: Feeding a brain
 
     mutating func feed(_ input: PeerInput, to host: Int) {
         guard hosts[host].peer != nil else { return }
+        guard now >= hosts[host].stalledUntil else {
+            return queue.schedule(
+                .deferred(
+                    input, host: host, id: hosts[host].id, bootEpoch: hosts[host].bootEpoch),
+                at: hosts[host].stalledUntil)
+        }
         touched.append(host)
         var outputs: [PeerOutput] = []
-        hosts[host].peer?.handle(input, at: now, into: &outputs)
+        let clock = hosts[host].clock(at: now)
+        hosts[host].peer?.handle(input, at: clock, into: &outputs)
         for output in outputs { interpret(output, of: host) }
         guard let deadline = hosts[host].peer?.nextDeadline else { return }
-        let due = max(deadline, now + .microseconds(1))
+        let due = max(hosts[host].trueInstant(of: deadline), now + .microseconds(1))
         guard hosts[host].tickAt.map({ due < $0 }) ?? true else { return }
         hosts[host].tickAt = due
         queue.schedule(.tick(host: host), at: due)
@@ -164,22 +218,28 @@ package struct World {
         case .persist(let request):
             hosts[host].disk.write(request)
             let start = max(now, hosts[host].diskFreeAt)
-            let done = start + networkRandom.duration(in: .microseconds(50)...options.flushMax)
+            let isSlow = now < hosts[host].diskSlowUntil
+            let slowest = isSlow ? Duration.milliseconds(1_500) : options.flushMax
+            let done = start + networkRandom.duration(in: .microseconds(50)...slowest)
             hosts[host].diskFreeAt = done
             queue.schedule(
                 .flushed(
-                    host: host, bootEpoch: hosts[host].bootEpoch, ticket: request.ticket),
+                    host: host, id: hosts[host].id, bootEpoch: hosts[host].bootEpoch,
+                    ticket: request.ticket),
                 at: done)
         case .sendDatagram(let bytes, let address):
             sendDatagram(bytes, from: host, to: address)
         case .sendMessage(let bytes, let id, _):
             sendMessage(bytes, from: host, to: id)
-        case .run(let order): run(order, on: host)
+        case .run(let order):
+            checkOrder(order, of: host)
+            run(order, on: host)
         case .restart(let slot, let index, let container):
             queue.schedule(
                 .containerStarted(host: host, slot, index, container: container),
                 at: now + networkRandom.duration(in: .milliseconds(5)...(.milliseconds(100))))
         case .stop(let slot, let index, _):
+            checkStop(slot, index, of: host)
             queue.schedule(
                 .setGone(host: host, slot, index),
                 at: now + networkRandom.duration(in: .milliseconds(5)...(.milliseconds(500))))

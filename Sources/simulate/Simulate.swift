@@ -7,7 +7,8 @@ import Simulation
 struct Simulate: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
-        abstract: "Runs whole clusters in virtual time, one a seed, and checks what must always hold.",
+        abstract:
+            "Runs whole clusters in virtual time, one a seed, and checks what must always hold.",
         discussion: """
             EXAMPLES
               simulate --seeds 200              seeds 1 to 200; exit 1 names the seeds that fail
