@@ -13,7 +13,9 @@ let shell: [SwiftSetting] = [
 let core: [SwiftSetting] =
     shell + [.enableUpcomingFeature("MemberImportVisibility"), .strictMemorySafety()]
 
-/// A pure room. It may import only what is listed, and never Foundation.
+/// A pure room.
+///
+/// It may import only what is listed, and never Foundation.
 func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: core)
 }
@@ -122,7 +124,11 @@ let package = Package(
             name: "simulate", dependencies: ["Simulation", "Base", argumentParser],
             swiftSettings: shell),
         .executableTarget(
-            name: "benchmarks", dependencies: ["Base", "ControlAPI", argumentParser],
+            name: "benchmarks",
+            dependencies: [
+                "Base", "ClusterModel", "Consensus", "ControlAPI", "EventLoop", "Storage",
+                argumentParser,
+            ],
             swiftSettings: shell),
 
         // Tests

@@ -131,7 +131,7 @@ make_network() {
 
 agent_flags() {
     local host=$1
-    echo --name "h$host" --data "$DATA/h$host" --run-folder "$RUN/h$host" \
+    echo --name "h$host" --data "$DATA/h$host" \
         --socket "$RUN/h$host.sock" --address "$(host_address "$host"):$PEER_PORT" \
         --cgroup-root "$(namespace "$host")" --rack "r$host" --cpu 2 --memory 4Gi
 }

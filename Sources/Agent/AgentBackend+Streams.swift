@@ -79,7 +79,9 @@ extension AgentBackend {
         let names = all.filter { container == nil || $0 == container }
         guard !names.isEmpty else {
             throw ControlError(
-                .notFound, "\(slot) has no container \(container ?? ""): it has \(all.joined(separator: ", "))")
+                .notFound,
+                "\(slot) has no container \(container ?? ""): it has \(all.joined(separator: ", "))"
+            )
         }
         try await withThrowingTaskGroup(of: Void.self) { group in
             for name in names {

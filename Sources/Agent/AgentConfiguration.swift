@@ -9,8 +9,6 @@ package struct AgentConfiguration: Sendable {
     package var name: String
     /// Where everything that must survive is kept.
     package var dataFolder: String
-    /// Where sockets and locks are kept.
-    package var runFolder: String
     /// The local socket.
     package var socketPath: String
     /// What peers are told to connect to; nil: the first address of this host that is not loopback.
@@ -57,7 +55,6 @@ package struct ConfigurationKey: Sendable {
     package static let all: [ConfigurationKey] = [
         ConfigurationKey(name: "name", defaultText: ""),
         ConfigurationKey(name: "data", defaultText: "/var/lib/shoal"),
-        ConfigurationKey(name: "run-folder", defaultText: "/run/shoal"),
         ConfigurationKey(name: "socket", defaultText: "/run/shoal/shoal.sock"),
         ConfigurationKey(name: "address", defaultText: ""),
         ConfigurationKey(name: "join", defaultText: ""),
@@ -92,10 +89,8 @@ extension AgentConfiguration {
     /// Reads the configuration: a flag wins over its variable, that over the file, that over the
     /// default.
     ///
-    /// - Parameters:
-    ///   - flags: What was given on the command line, by key.
-    ///   - file: The file to read; nil reads the default file if there is one.
-    ///   - environment: The process's environment.
+    /// `flags` is what was given on the command line, by key; a nil `file` reads the default file
+    /// if there is one. Throws what cannot be used, with the key and what is allowed.
     package static func load(
         flags: [String: String], file: String?, environment: [String: String]
     ) throws(ConfigurationError) -> AgentConfiguration {
@@ -117,7 +112,6 @@ extension AgentConfiguration {
             throw ConfigurationError("name: must have 1 to 63 characters")
         }
         dataFolder = try AgentConfiguration.folder(text("data"), key: "data")
-        runFolder = try AgentConfiguration.folder(text("run-folder"), key: "run-folder")
         socketPath = text("socket")
         address = optional("address")
         join = text("join").split(separator: ",").map {
@@ -150,7 +144,8 @@ extension AgentConfiguration {
             try AgentConfiguration.check(name: text(key), key: key)
         }
         guard bridge.utf8.count <= 15 else {
-            throw ConfigurationError("bridge: \(bridge) is longer than the 15 characters of an interface name")
+            throw ConfigurationError(
+                "bridge: \(bridge) is longer than the 15 characters of an interface name")
         }
     }
 

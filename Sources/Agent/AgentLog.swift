@@ -19,8 +19,9 @@ package struct AgentLog: Sendable {
 
     package init() {}
 
-    /// Writes a line: time, level, text. Control characters are escaped, so that nothing a peer or
-    /// a container says can fake a line.
+    /// Writes a line: time, level, text.
+    ///
+    /// Control characters are escaped, so that nothing a peer or a container says can fake a line.
     package func write(_ level: Level, _ text: String) {
         var line = "\(WallTime.now.rfc3339) \(level.rawValue): "
         for scalar in text.unicodeScalars.prefix(2_000) {

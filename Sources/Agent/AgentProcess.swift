@@ -68,10 +68,21 @@ package enum AgentProcess {
         let backend = AgentBackend(
             driver: driver, store: images, supply: supply, keeper: keeper,
             clusterID: secret.clusterID, log: log)
-
-        let (orders, orderSource) = AsyncStream<PeerDriver.HostOrder>.makeStream()
         let remembered = RememberedPeers(store: store, me: keys.hostID)
         let seeds = try await seeds(configuration, remembered, peerLoop)
+        try await serve(
+            configuration, driver: driver, keeper: keeper, backend: backend,
+            remembered: remembered, seeds: seeds, log: log)
+        await driver.stop()
+        store.close()
+    }
+
+    /// Lets everything run until a signal says otherwise.
+    private static func serve(
+        _ configuration: AgentConfiguration, driver: PeerDriver, keeper: SetKeeper,
+        backend: AgentBackend, remembered: RememberedPeers, seeds: [SocketAddress], log: AgentLog
+    ) async throws {
+        let (orders, orderSource) = AsyncStream<PeerDriver.HostOrder>.makeStream()
         let inventory = try await keeper.adopt()
         try await driver.start(
             PeerDriver.Handlers(
@@ -81,14 +92,16 @@ package enum AgentProcess {
                     Task { await backend.serve(header, stream) }
                 }), join: seeds)
         await driver.feed(.inventory(inventory))
-        let ordering = Task { for await order in orders { await keeper.take(order) } }
-        let watching = Task { await keeper.watchExits() }
-        let clock = Task {
-            while !Task.isCancelled {
-                try await Task.sleep(for: .seconds(30))
-                await driver.feed(.clock(.now))
-            }
-        }
+        let tasks = [
+            Task { for await order in orders { await keeper.take(order) } },
+            Task { await keeper.watchExits() },
+            Task {
+                // Civil time may be set while the agent runs.
+                while (try? await Task.sleep(for: .seconds(30))) != nil {
+                    await driver.feed(.clock(.now))
+                }
+            },
+        ]
         let server = try await ControlServer.start(
             ControlServerConfiguration(
                 socketPath: configuration.socketPath,
@@ -98,12 +111,7 @@ package enum AgentProcess {
         let signal = await Signals.wait()
         log.info("\(signal): the agent ends; containers go on running")
         await server.stop()
-        ordering.cancel()
-        watching.cancel()
-        clock.cancel()
-        await driver.stop()
-        try await Task.sleep(for: .milliseconds(100))
-        store.close()
+        for task in tasks { task.cancel() }
     }
 
     /// The cluster from the data folder, or from the token of a first start.
@@ -236,4 +244,3 @@ final class RememberedPeers: Sendable {
         if changed { queue.yield(addresses) }
     }
 }
-

@@ -104,9 +104,11 @@ package actor PeerDriver {
         feed(.tick)
     }
 
-    /// Says goodbye to the others and closes the peer plane.
+    /// Closes the peer plane.
+    ///
+    /// No goodbye: the agent may be back in a second, and its sets run on; if it is not, the others
+    /// notice as they would notice a crash.
     package func stop() {
-        feed(.leave)
         timer?.close()
         timer = nil
         plane.assumeIsolated { $0.stop() }
@@ -173,7 +175,9 @@ package actor PeerDriver {
         case .unanswered(let ticket, let failure):
             waiting.removeValue(forKey: ticket)?.resume(returning: .failed(failure))
         case .applied(_, let events):
-            for event in events { log.info("\(event.kind.rawValue) \(event.subject): \(event.message)") }
+            for event in events {
+                log.info("\(event.kind.rawValue) \(event.subject): \(event.message)")
+            }
         case .member(let member, let before):
             tell(member, before: before)
         case .lease(let holder, let epoch):
@@ -205,7 +209,9 @@ package actor PeerDriver {
 
 extension PeerDriver {
     /// Writes everything that waits in one transaction; what fails is tried again by the store, in
-    /// order, until the disk takes it. Nothing is acknowledged before, so nothing acknowledged is lost.
+    /// order, until the disk takes it.
+    ///
+    /// Nothing is acknowledged before, so nothing acknowledged is lost.
     private func persistNext() {
         guard persisting == 0, !persistQueue.isEmpty else { return }
         persisting = persistQueue.count

@@ -224,43 +224,4 @@ extension SetKeeper {
             tell(slot, sets[slot]?.record.started == true ? .started : .starting)
         }
     }
-
-    // MARK: After a restart of the agent
-
-    /// Finds what an earlier start of the agent left: running sets are adopted as they are, half
-    /// made ones are finished or removed by the orders that follow.
-    package func adopt() async throws -> [SetObservation] {
-        let (found, unreadable) = records.all()
-        for name in unreadable {
-            log.error("the set record \(name) cannot be read; its set is left alone")
-        }
-        let running = try await runtime.containers()
-        var observations: [SetObservation] = []
-        for record in found {
-            var set = HostedRecord(record: record)
-            for container in running where container.slot == record.slot {
-                let usage = try? await host.usage(
-                    slot: record.slot, container: container.container)
-                set.oomKillsBefore[container.container] = usage?.outOfMemoryKills ?? 0
-                if container.running, let pid = container.pid {
-                    set.pids[container.container] = Int(pid)
-                } else if record.started {
-                    set.exits[container.container] = ContainerExit(
-                        code: container.exit?.code ?? 137,
-                        outOfMemory: container.exit?.outOfMemory ?? false)
-                }
-            }
-            if record.started {
-                for container in record.spec.containers
-                where set.pids[container.name] == nil && set.exits[container.name] == nil {
-                    set.exits[container.name] = ContainerExit(code: 137)
-                }
-            }
-            sets[record.slot] = set
-            let state: SetObservation.State = record.started ? .started : .starting
-            observations.append(observation(of: set, state))
-            log.info("adopted \(record.slot): \(set.pids.count) containers running")
-        }
-        return observations
-    }
 }

@@ -1,4 +1,6 @@
-/// A host's identity: its Ed25519 public key (32 bytes). Never a name, never an address.
+/// A host's identity: its Ed25519 public key (32 bytes).
+///
+/// Never a name, never an address.
 package struct HostID: Hashable, Comparable, Sendable, CustomStringConvertible {
     private var words: (UInt64, UInt64, UInt64, UInt64)
 
@@ -54,7 +56,9 @@ package struct HostID: Hashable, Comparable, Sendable, CustomStringConvertible {
     }
 }
 
-/// A cluster's identity: 16 random bytes made by `shoal init`. It is in every packet.
+/// A cluster's identity: 16 random bytes made by `shoal init`.
+///
+/// It is in every packet.
 package struct ClusterID: Hashable, Sendable, CustomStringConvertible {
     /// The 16 bytes.
     package let bytes: [UInt8]
@@ -81,7 +85,9 @@ package struct BootEpoch: Hashable, Comparable, Sendable {
     package static func < (left: BootEpoch, right: BootEpoch) -> Bool { left.value < right.value }
 }
 
-/// The number of a lease term (Raft: term). Rises with every election and fences old orders.
+/// The number of a lease term (Raft: term).
+///
+/// Rises with every election and fences old orders.
 package struct Epoch: Hashable, Comparable, Sendable, CustomStringConvertible {
     /// The number; 0 before the first election.
     package var value: UInt64

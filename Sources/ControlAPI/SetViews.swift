@@ -14,10 +14,6 @@ package struct ContainerView: Codable, Hashable, Sendable {
     package var exitCode: Int?
     /// True when the kernel ended it for exceeding its memory limit.
     package var outOfMemory: Bool?
-    /// Processor time it used lately: 1,000 is one core.
-    package var cpuMillicoresUsed: Int?
-    /// Memory it holds.
-    package var memoryBytes: Int?
 
     package init(
         name: String,
@@ -26,9 +22,7 @@ package struct ContainerView: Codable, Hashable, Sendable {
         running: Bool,
         restarts: Int,
         exitCode: Int? = nil,
-        outOfMemory: Bool? = nil,
-        cpuMillicoresUsed: Int? = nil,
-        memoryBytes: Int? = nil
+        outOfMemory: Bool? = nil
     ) {
         self.name = name
         self.image = image
@@ -37,8 +31,6 @@ package struct ContainerView: Codable, Hashable, Sendable {
         self.restarts = restarts
         self.exitCode = exitCode
         self.outOfMemory = outOfMemory
-        self.cpuMillicoresUsed = cpuMillicoresUsed
-        self.memoryBytes = memoryBytes
     }
 }
 
@@ -140,21 +132,17 @@ package struct ImageView: Codable, Hashable, Sendable {
     package var sizeBytes: Int
     /// True when the answering host has all of it.
     package var present: Bool
-    /// How many live hosts have it, where known.
-    package var hosts: Int?
 
     package init(
         reference: String,
         digest: String,
         sizeBytes: Int,
-        present: Bool,
-        hosts: Int? = nil
+        present: Bool
     ) {
         self.reference = reference
         self.digest = digest
         self.sizeBytes = sizeBytes
         self.present = present
-        self.hosts = hosts
     }
 }
 

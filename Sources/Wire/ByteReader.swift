@@ -1,6 +1,8 @@
 import Base
 
-/// Why bytes could not be read. Carries facts, never the bytes themselves.
+/// Why bytes could not be read.
+///
+/// Carries facts, never the bytes themselves.
 package enum WireError: Error, Equatable, Sendable {
     /// Fewer bytes than a value needs.
     case truncated(needed: Int, have: Int)

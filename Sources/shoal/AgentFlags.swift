@@ -8,8 +8,6 @@ struct AgentFlags: ParsableArguments {
     var name: String?
     @Option(help: ArgumentHelp("Where everything that must survive is kept.", valueName: "folder"))
     var data: String?
-    @Option(help: ArgumentHelp("Where sockets and locks are kept.", valueName: "folder"))
-    var runFolder: String?
     @Option(help: ArgumentHelp("The local socket.", valueName: "path"))
     var socket: String?
     @Option(help: ArgumentHelp("What peers connect to.", valueName: "host:port"))
@@ -41,7 +39,7 @@ struct AgentFlags: ParsableArguments {
     /// What was given, by key of the configuration file.
     var given: [String: String] {
         let all: [String: String?] = [
-            "name": name, "data": data, "run-folder": runFolder, "socket": socket,
+            "name": name, "data": data, "socket": socket,
             "address": address, "datacenter": datacenter, "rack": rack, "pool": pool, "cpu": cpu,
             "memory": memory, "sets-max": setsMax, "cgroup-root": cgroupRoot, "bridge": bridge,
             "cluster-network": clusterNetwork, "runtime": runtime, "monitor": monitor,

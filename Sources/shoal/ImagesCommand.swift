@@ -20,11 +20,11 @@ struct ImagesCommand: ListingCommand {
 
     /// Images as a table.
     static func table(_ images: [ImageView]) -> String {
-        var table = Table("IMAGE", "#SIZE", "HERE", "#HOSTS", "DIGEST")
+        var table = Table("IMAGE", "#SIZE", "HERE", "DIGEST")
         for image in images {
             table.add(
                 image.reference, HumanUnits.bytes(image.sizeBytes), image.present ? "yes" : "no",
-                image.hosts.map(String.init) ?? "", String(image.digest.prefix(19)))
+                String(image.digest.prefix(19)))
         }
         return table.text
     }

@@ -6,8 +6,6 @@ struct SetsCommand: ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "sets", abstract: "Every set: its host, its phase, and the reason for it.",
         discussion: """
-            CPU and MEMORY are what the set's containers use, where its host tells.
-
             EXAMPLES
               shoal sets
               shoal sets web --watch
@@ -25,16 +23,11 @@ struct SetsCommand: ListingCommand {
 
     func text(_ items: [SetView]) -> String {
         var table = Table(
-            "SET", "PHASE", "HOST", "ADDRESS", "#REVISION", "#RESTARTS", "#CPU", "#MEMORY",
-            "REASON")
+            "SET", "PHASE", "HOST", "ADDRESS", "#REVISION", "#RESTARTS", "REASON")
         for set in items {
-            let cpu = set.containers.compactMap(\.cpuMillicoresUsed)
-            let memory = set.containers.compactMap(\.memoryBytes)
             table.add(
                 set.slot, set.phase, set.host ?? "", set.address ?? "", "\(set.revision)",
                 "\(set.containers.reduce(0) { $0 + $1.restarts })",
-                cpu.isEmpty ? "" : HumanUnits.cpu(cpu.reduce(0, +)),
-                memory.isEmpty ? "" : HumanUnits.bytes(memory.reduce(0, +)),
                 set.reason ?? exits(of: set))
         }
         return table.text

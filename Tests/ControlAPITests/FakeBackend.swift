@@ -75,8 +75,7 @@ final class FakeBackend: ControlBackend {
                 revision: 1,
                 containers: [
                     ContainerView(
-                        name: "app", image: "demo/web:1", running: true, restarts: 1,
-                        cpuMillicoresUsed: 12, memoryBytes: 3 << 20)
+                        name: "app", image: "demo/web:1", running: true, restarts: 1)
                 ])
         }
     }

@@ -83,7 +83,8 @@ struct Room {
         Room(
             name: "simulate", level: 4, rooms: ["Simulation", "Base"], others: ["ArgumentParser"]),
         Room(
-            name: "benchmarks", level: 4, rooms: ["Base", "ControlAPI"],
+            name: "benchmarks", level: 4,
+            rooms: ["Base", "ClusterModel", "Consensus", "ControlAPI", "EventLoop", "Storage"],
             others: ["ArgumentParser", "FoundationEssentials", "Glibc"]),
     ]
 
