@@ -45,6 +45,7 @@ package struct AgentBackend: ControlBackend {
     // MARK: Reads
 
     package func status(consistent: Bool) async throws -> StatusView {
+        if consistent { try await write(.barrier) }
         let look = await look()
         let counters = await driver.counters()
         let (epoch, commit, applied, heard, now) = await driver.read { peer, now in

@@ -63,6 +63,8 @@ extension Command: WireCodable {
             writer.write(host)
             writer.write(bootEpoch)
             writer.write(list: reports)
+        case .barrier:
+            writer.write(byte: 11)
         }
     }
 
@@ -85,6 +87,7 @@ extension Command: WireCodable {
             self = .reportSets(
                 host: try reader.read(), bootEpoch: try reader.read(),
                 reports: try reader.readList(maximum: Limits.items))
+        case 11: self = .barrier
         case let other: throw .unknownCase(what: "command", value: UInt64(other))
         }
     }

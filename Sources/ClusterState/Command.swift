@@ -27,6 +27,8 @@ package enum Command: Equatable, Sendable {
     case decide(basedOn: LogIndex, decisions: [SlotDecision])
     /// A host's reports on its sets.
     case reportSets(host: HostID, bootEpoch: BootEpoch, reports: [SetReport])
+    /// Changes nothing: who sees it applied has seen everything before it (a consistent read).
+    case barrier
 }
 
 /// What a host registers itself with.

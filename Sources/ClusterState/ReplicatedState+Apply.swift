@@ -72,6 +72,7 @@ extension ReplicatedState {
         case .decide(let basedOn, let decisions): decide(decisions, basedOn: basedOn, &change)
         case .reportSets(let host, let bootEpoch, let reports):
             try report(reports, of: host, bootEpoch, &change)
+        case .barrier: break
         }
     }
 }
