@@ -49,7 +49,7 @@ package struct ClusterSecret: Sendable, Equatable, CustomStringConvertible {
         guard token.hasPrefix(ClusterSecret.prefix) else {
             throw JoinTokenError(
                 description: "this is no join token: it should start with "
-                    + "\"\(ClusterSecret.prefix)\"; `shoal token` on a host of the cluster "
+                    + "\"\(ClusterSecret.prefix)\"; `shoal init` on the cluster's first host "
                     + "prints it")
         }
         let digits = token.dropFirst(ClusterSecret.prefix.count)
