@@ -55,7 +55,9 @@ struct HostDuties: Sendable {
         }
     }
 
-    /// The host's word on one set. Word on a decision that was replaced meanwhile is dropped.
+    /// The host's word on one set.
+    ///
+    /// Word on a decision that was replaced meanwhile is dropped.
     mutating func take(
         _ observation: SetObservation, configuration: PeerConfiguration, at now: Instant
     ) {

@@ -55,8 +55,9 @@ struct LeaderDuties: Sendable {
         hostsChanged = true
     }
 
-    /// True when there may be something to do. Hosts are looked at only when one of them changed
-    /// or the interval is over, because that takes time for each of them.
+    /// True when there may be something to do.
+    ///
+    /// Hosts are looked at only when one of them changed or the interval is over, because that takes time for each of them.
     mutating func startPass(at now: Instant) -> Bool {
         if (lookAgainAt ?? now) <= now { hostsChanged = true }
         guard stateChanged || hostsChanged else { return false }

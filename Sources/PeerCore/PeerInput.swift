@@ -58,7 +58,9 @@ package enum PeerOutput: Sendable {
     case note(PeerNote)
 }
 
-/// Why a write got no answer. It may still take effect later, once a majority is back.
+/// Why a write got no answer.
+///
+/// It may still take effect later, once a majority is back.
 package enum SubmitFailure: Sendable, Equatable {
     /// Nobody holds the lease: no majority of the voters is reachable.
     case noLeaseholder(waited: Duration, votersAlive: Int, voters: Int)

@@ -3,7 +3,9 @@ import ClusterState
 import Consensus
 import Wire
 
-/// What peers say to each other over a kept connection. Membership has datagrams of its own.
+/// What peers say to each other over a kept connection.
+///
+/// Membership has datagrams of its own.
 package enum PeerMessage: WireCodable, Sendable {
     /// A step of the log's protocol.
     case consensus(ConsensusMessage)

@@ -59,8 +59,9 @@ struct Submissions: Sendable {
         for index in waiting.indices { waiting[index].sendAt = now }
     }
 
-    /// The write of this number is in this leaseholder's own log: it is committed, or the lease is
-    /// lost and the next leaseholder gets it. Appending it again would only fill the log.
+    /// The write of this number is in this leaseholder's own log.
+    ///
+    /// It is committed there, or the lease is lost and the next leaseholder gets it. Appending it again would only fill the log.
     mutating func appended(_ number: UInt64) {
         guard let index = position(of: number) else { return }
         waiting[index].sendAt = waiting[index].deadline

@@ -1,6 +1,8 @@
 import Base
 
-/// What one run of the simulator is like. Everything is drawn from the seed ("swarm testing"), so
+/// What one run of the simulator is like.
+///
+/// Everything is drawn from the seed ("swarm testing"), so
 /// that seeds differ in what they stress: some lose packets, some lose hosts, some do neither.
 package struct SimulationOptions: Sendable {
     /// The seed that drew all the rest.
@@ -61,17 +63,17 @@ package struct SimulationOptions: Sendable {
         duplicatesPerThousand = [0, 0, 10, 50].randomElement(using: &random) ?? 0
         delayMin = .microseconds(Int.random(in: 100...2_000, using: &random))
         delayMean = .microseconds(Int.random(in: 100...20_000, using: &random))
-        partitionEvery = mean(10...40, often: 500)
-        agentCrashEvery = mean(10...40, often: 600)
-        hostCrashEvery = mean(15...60, often: 600)
-        containerExitEvery = mean(2...20, often: 700)
-        writeEvery = .milliseconds(Int.random(in: 300...5_000, using: &random))
+        partitionEvery = mean(4...30, often: 500)
+        agentCrashEvery = mean(3...30, often: 600)
+        hostCrashEvery = mean(5...40, often: 500)
+        containerExitEvery = mean(1...15, often: 700)
+        writeEvery = .milliseconds(Int.random(in: 200...4_000, using: &random))
         flushMax = .milliseconds([2, 10, 40, 200].randomElement(using: &random) ?? 10)
         replaysPerThousand = [0, 0, 2, 20].randomElement(using: &random) ?? 0
         driftPerMillion = [0, 200, 10_000, 80_000].randomElement(using: &random) ?? 0
-        stallEvery = mean(10...40, often: 400)
-        slowDiskEvery = mean(20...60, often: 300)
-        hostLossEvery = mean(30...90, often: 400)
+        stallEvery = mean(3...30, often: 400)
+        slowDiskEvery = mean(10...40, often: 300)
+        hostLossEvery = mean(10...60, often: 400)
         startFailuresPerThousand = [0, 0, 50, 300].randomElement(using: &random) ?? 0
     }
 

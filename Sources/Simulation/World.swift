@@ -111,7 +111,9 @@ package struct World {
         try checkRest()
     }
 
-    /// How long nothing may be written before the end. The longest delay before something that
+    /// How long nothing may be written before the end.
+    ///
+    /// The longest delay before something that
     /// failed is tried again is a minute; the rest lasts twice that.
     static let quietPhase = Duration.seconds(25)
 
