@@ -45,8 +45,16 @@ extension ImageStore {
     /// namespace still has a file in the root open.
     package func unmountRoot(container id: String) async throws {
         guard StoreFolders.isContainerID(id) else { return }
+        // A child that is just being started has copies of this process's descriptors until its
+        // exec, and keeps the root busy for that moment: hence the short patience.
+        var patience = 50
         while isMounted(id) {
             let status = clinux_image_unmount(mergedPath(id))
+            if status == -EBUSY, patience > 0 {
+                patience -= 1
+                usleep(20_000)
+                continue
+            }
             guard status == 0 else {
                 throw ImageError(
                     attempt: "unmount the root of container \(id) (is it stopped?)", code: -status)

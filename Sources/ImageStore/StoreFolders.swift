@@ -32,7 +32,7 @@ final class StoreFolders: Sendable {
         root = try OpenFile(path: self.path, flags: O_RDONLY | O_DIRECTORY, attempt: attempt)
         lock = try OpenFile(
             in: root, "lock", flags: O_RDWR | O_CREAT, mode: 0o600, attempt: attempt)
-        guard flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        guard StoreFolders.takeLock(lock.descriptor) else {
             throw ImageError(
                 .inUse,
                 "could not open the image folder \(path): another agent uses it; stop that agent "
@@ -137,6 +137,19 @@ final class StoreFolders: Sendable {
             throw ImageError(attempt: "remove a folder in a folder to remove", code: errno)
         }
         waiting.append(staged)
+    }
+
+    /// Takes the folder's lock, if no other process holds it.
+    ///
+    /// A child that this process or an ended agent is just starting has a copy of the descriptor
+    /// between fork and exec, and so holds the lock for a moment more: hence the short patience.
+    private static func takeLock(_ descriptor: Int32) -> Bool {
+        for _ in 0..<40 {
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
+            guard errno == EWOULDBLOCK || errno == EINTR else { return false }
+            usleep(50_000)
+        }
+        return false
     }
 
     private static func makeFolders(_ path: String) throws {
