@@ -161,7 +161,13 @@ start_agent() {
 }
 
 agent_pid() { cat "$RUN/h$1.pid" 2> /dev/null; }
-agent_alive() { local pid; pid=$(agent_pid "$1") && [ -n "$pid" ] && [ -d "/proc/$pid" ]; }
+agent_alive() { local pid; pid=$(agent_pid "$1") && [ -n "$pid" ] && ! process_ended "$pid"; }
+# True also for a zombie whose threads are gone: how soon it is reaped is its parent's affair.
+process_ended() {
+    local threads=("/proc/$1/task"/*)
+    [ -d "/proc/$1" ] || return 0
+    [ ${#threads[@]} -le 1 ] && grep -q '^State:.Z' "/proc/$1/status" 2> /dev/null
+}
 
 # Every process that belongs to a host: what is in its cgroups, and the monitors of its containers.
 host_pids() {
@@ -178,7 +184,7 @@ kill_agent() {
     local pid
     pid=$(agent_pid "$1") || return 0
     kill -KILL "$pid" 2> /dev/null
-    while [ -d "/proc/$pid" ]; do sleep 0.01; done
+    until process_ended "$pid"; do sleep 0.01; done
     return 0
 }
 

@@ -92,7 +92,12 @@ package enum AgentProcess {
                     Task { await backend.serve(header, stream) }
                 }), join: seeds)
         await driver.feed(.inventory(inventory))
+        let joining = JoinWatch(
+            driver: driver, clusterID: secret.clusterID,
+            names: configuration.join.isEmpty ? seeds.map(\.description) : configuration.join,
+            log: log)
         let tasks = [
+            Task { await joining.run() },
             Task { for await order in orders { await keeper.take(order) } },
             Task { await keeper.watchExits() },
             Task {
