@@ -69,24 +69,32 @@ build_release() {
 
 # make_image FILE REFERENCE: an OCI image archive of Debian's static busybox.
 make_image() {
-    local file=$1 reference=$2 work applet size layer config manifest
+    local file=$1 reference=$2 work applet
     work=$(mktemp -d)
-    mkdir -p "$work/root/bin" "$work/root/www" "$work/root/tmp" "$work/root/etc" "$work/oci/blobs/sha256"
+    mkdir -p "$work/root/bin" "$work/root/www" "$work/root/tmp" "$work/root/etc"
     cp "$(command -v busybox)" "$work/root/bin/busybox"
     for applet in sh echo cat sleep httpd hostname nc dd wget head ls id kill env mount true yes; do
         ln -s busybox "$work/root/bin/$applet"
     done
     echo 'root:x:0:0:root:/:/bin/sh' > "$work/root/etc/passwd"
     tar --numeric-owner --owner=0 --group=0 --sort=name --mtime=@0 -C "$work/root" -cf "$work/layer.tar" .
-    layer=$(sha256sum < "$work/layer.tar" | cut -d' ' -f1)
-    size=$(stat -c %s "$work/layer.tar")
-    mv "$work/layer.tar" "$work/oci/blobs/sha256/$layer"
+    pack_image "$work/layer.tar" "$file" "$reference"
+    rm -rf "$work"
+}
+
+# pack_image LAYER FILE REFERENCE: an OCI image archive of one layer, given as a tar.
+pack_image() {
+    local work layer size config manifest config_size manifest_size
+    work=$(mktemp -d)
+    mkdir -p "$work/oci/blobs/sha256"
+    layer=$(sha256sum < "$1" | cut -d' ' -f1)
+    size=$(stat -c %s "$1")
+    cp "$1" "$work/oci/blobs/sha256/$layer"
     local architecture=amd64
     [ "$(uname -m)" = aarch64 ] && architecture=arm64
     printf '{"architecture":"%s","os":"linux","config":{"Env":["PATH=/bin"],"Cmd":["sh"],"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
         "$architecture" "$layer" > "$work/config"
     config=$(sha256sum < "$work/config" | cut -d' ' -f1)
-    local config_size manifest_size
     config_size=$(stat -c %s "$work/config")
     mv "$work/config" "$work/oci/blobs/sha256/$config"
     printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%s","size":%s}]}' \
@@ -96,8 +104,8 @@ make_image() {
     mv "$work/manifest" "$work/oci/blobs/sha256/$manifest"
     echo '{"imageLayoutVersion":"1.0.0"}' > "$work/oci/oci-layout"
     printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"annotations":{"org.opencontainers.image.ref.name":"%s"}}]}' \
-        "$manifest" "$manifest_size" "$reference" > "$work/oci/index.json"
-    tar -C "$work/oci" -cf "$file" .
+        "$manifest" "$manifest_size" "$3" > "$work/oci/index.json"
+    tar -C "$work/oci" -cf "$2" .
     rm -rf "$work"
 }
 
