@@ -231,7 +231,9 @@ package struct AgentBackend: ControlBackend {
         do {
             images = try await store.load(archive: archivePath, references: references)
         } catch let error as ImageError {
-            throw ControlError(.refused, "\(error)")
+            // The asker gave another name to what is a temporary file here.
+            throw ControlError(
+                .refused, "\(error)".replacingOccurrences(of: archivePath, with: "the archive"))
         }
         let me = await driver.read { peer, _ in peer.id }
         for image in images {
