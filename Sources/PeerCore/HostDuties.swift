@@ -7,9 +7,10 @@ import Membership
 /// The sets on this host: what should run here against what does.
 ///
 /// Reconciliation, not a script: every pass compares the agreed placements with what was observed
-/// and orders the difference. Two rules keep running work safe. Nothing starts or ends before the
-/// host has caught up with the leaseholder since its agent's start; and a set the state knows
-/// nothing of is left alone, because absence never means delete.
+/// and orders the difference. Two rules keep running work safe. No set starts or ends before the
+/// host has caught up with the leaseholder since its agent's start (a container that ended by
+/// itself is started again in its set without asking anyone); and a set the state knows nothing of
+/// is left alone, because absence never means delete.
 struct HostDuties: Sendable {
     /// Sorted by slot.
     private(set) var sets: [(slot: SlotID, set: HostedSet)] = []
@@ -103,6 +104,7 @@ struct HostDuties: Sendable {
     mutating func update(_ slot: SlotID, _ change: (inout HostedSet) -> Void) {
         guard let position = position(of: slot) else { return }
         change(&sets[position].set)
+        reportIsDue = true
         setDeadline = earliestDeadline
     }
 

@@ -49,6 +49,24 @@ package struct SimulationOptions: Sendable {
     /// Starts of a set or container that fail, in thousandths.
     package var startFailuresPerThousand: Int
 
+    /// A cluster without faults or users of its own, for scenarios.
+    package static func calm(seed: UInt64, hosts: Int) -> SimulationOptions {
+        var options = SimulationOptions(seed: seed)
+        options.hosts = hosts
+        options.lossPerThousand = 0
+        options.duplicatesPerThousand = 0
+        options.replaysPerThousand = 0
+        options.startFailuresPerThousand = 0
+        options.delayMin = .microseconds(200)
+        options.delayMean = .microseconds(500)
+        options.flushMax = .milliseconds(5)
+        return options
+    }
+
+    /// Draws the rest from the seed.
+    ///
+    /// New options are drawn last, so that old seeds stay what they
+    /// were.
     package init(seed: UInt64) {
         var random = RandomSource(seed: seed).fork("options")
         func mean(_ range: ClosedRange<Int>, often: Int) -> Duration? {

@@ -85,7 +85,16 @@ extension World {
         say(nil, "cut \(sides.map { $0 ? "1" : "0" }.joined())\(oneWay ? " one way" : "")")
     }
 
-    private mutating func mend() {
+    /// Cuts one host off from all others, both ways.
+    mutating func isolate(_ host: Int) {
+        for other in hosts.indices where other != host {
+            isCut[host][other] = true
+            isCut[other][host] = true
+        }
+        say(host, "is cut off")
+    }
+
+    mutating func mend() {
         for left in hosts.indices {
             for right in hosts.indices { isCut[left][right] = false }
         }

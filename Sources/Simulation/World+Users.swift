@@ -9,6 +9,23 @@ struct Users {
     /// Writes that wait for an answer: the agent that took each may crash and never answer.
     private var open: [(ticket: UInt64, command: Command)] = []
 
+    /// What users were told last: scenarios look at it.
+    private(set) var answers: [(ticket: UInt64, answer: Answer)] = []
+
+    /// How a write ended.
+    enum Answer {
+        case applied(CommandOutcome.Result)
+        case failed(SubmitFailure)
+    }
+
+    /// What the user with this ticket was told.
+    func answer(to ticket: UInt64) -> Answer? { answers.last { $0.ticket == ticket }?.answer }
+
+    private mutating func note(_ ticket: UInt64, _ answer: Answer) {
+        if answers.count == 100 { answers.removeFirst() }
+        answers.append((ticket, answer))
+    }
+
     mutating func ask(_ command: Command) -> UInt64 {
         lastTicket += 1
         open.append((lastTicket, command))
@@ -20,10 +37,14 @@ struct Users {
     ) {
         guard let position = open.firstIndex(where: { $0.ticket == ticket }) else { return }
         open.remove(at: position)
+        note(ticket, .applied(outcome.result))
         checker.acknowledged(index)
     }
 
-    mutating func unanswered(_ ticket: UInt64) { open.removeAll { $0.ticket == ticket } }
+    mutating func unanswered(_ ticket: UInt64, _ failure: SubmitFailure) {
+        open.removeAll { $0.ticket == ticket }
+        note(ticket, .failed(failure))
+    }
 }
 
 extension World {
@@ -38,8 +59,15 @@ extension World {
         let host = Int.random(in: 0..<hosts.count, using: &writeRandom)
         let command = nextCommand()
         guard hosts[host].peer != nil else { return }
+        submit(command, at: host)
+    }
+
+    /// A user asks this host for a write; returns the ticket to find the answer by.
+    @discardableResult
+    mutating func submit(_ command: Command, at host: Int) -> UInt64 {
         let ticket = users.ask(command)
         feed(.submit(ticket: ticket, command), to: host)
+        return ticket
     }
 
     private mutating func nextCommand() -> Command {

@@ -106,6 +106,11 @@ package struct World {
         queue.schedule(.write, at: now + .seconds(3))
         try advance(to: Instant.zero + options.faultPhase)
         endFaults()
+        try comeToRest()
+    }
+
+    /// Lets the rest phase pass and checks what must hold after it.
+    mutating func comeToRest() throws(Violation) {
         queue.schedule(.markQuiet, at: now + options.restPhase - World.quietPhase)
         try advance(to: now + options.restPhase)
         try checkRest()
@@ -118,9 +123,18 @@ package struct World {
     static let quietPhase = Duration.seconds(25)
 
     /// A number that is equal for equal histories.
-    package var fingerprint: UInt64 { history.value }
+    package var fingerprint: UInt64 {
+        var hasher = history
+        hasher.combine(UInt64(eventCount))
+        for host in hosts {
+            hasher.combine(host.peer?.state.fingerprint ?? 0)
+            hasher.combine(host.peer?.consensus.lastIndex.value ?? 0)
+        }
+        return hasher.value
+    }
 
-    private mutating func advance(to end: Instant) throws(Violation) {
+    /// Lets everything happen that is due until then.
+    mutating func advance(to end: Instant) throws(Violation) {
         while let next = queue.nextInstant, next <= end, let (at, event) = queue.next() {
             stuckCount = at == now ? stuckCount + 1 : 0
             guard stuckCount < 100_000 else {
@@ -247,8 +261,8 @@ package struct World {
                 at: now + networkRandom.duration(in: .milliseconds(5)...(.milliseconds(500))))
         case .answered(let ticket, let outcome, let index):
             users.answered(ticket, outcome, index, &checker)
-        case .unanswered(let ticket, _):
-            users.unanswered(ticket)
+        case .unanswered(let ticket, let failure):
+            users.unanswered(ticket, failure)
         case .applied(_, let events):
             for event in events where isVerbose {
                 say(host, "\(event.index) \(event.kind) \(event.subject): \(event.message)")

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Base
+import Foundation
 import Simulation
 
 /// The simulator's command line: many seeds, or one seed again in full detail.
@@ -14,6 +15,7 @@ struct Simulate: ParsableCommand {
               simulate --seeds 200              seeds 1 to 200; exit 1 names the seeds that fail
               simulate --seed 17 --verbose      seed 17 again, with everything that happens
               simulate --seed 17 --fingerprint  one number that two processes must agree on
+              simulate --regressions FILE       the seeds that a file names, one at a line's start
             """)
 
     @Option(help: "How many seeds to run.")
@@ -24,6 +26,9 @@ struct Simulate: ParsableCommand {
 
     @Option(help: "Run this seed only.")
     var seed: UInt64?
+
+    @Option(help: "Run the seeds that this file names: one at the start of each line.")
+    var regressions: String?
 
     @Flag(help: "Print everything that happens.")
     var verbose = false
@@ -36,9 +41,10 @@ struct Simulate: ParsableCommand {
             guard runOne(seed) else { throw ExitCode(1) }
             return
         }
+        let chosen = try regressions.map(seedsNamed) ?? Array(first..<(first + seeds))
         var failed: [UInt64] = []
         var events = 0
-        for seed in first..<(first + seeds) {
+        for seed in chosen {
             var world = World(options: SimulationOptions(seed: seed))
             do throws(Violation) {
                 try world.run()
@@ -49,9 +55,17 @@ struct Simulate: ParsableCommand {
             events += world.eventCount
         }
         print(
-            "simulate: \(seeds) seeds, \(events) events, \(failed.count) failed\(failed.isEmpty ? "" : ": \(failed)")"
+            "simulate: \(chosen.count) seeds, \(events) events, \(failed.count) failed\(failed.isEmpty ? "" : ": \(failed)")"
         )
         if !failed.isEmpty { throw ExitCode(1) }
+    }
+
+    /// The numbers at the start of a file's lines; other lines are comments.
+    private func seedsNamed(in path: String) throws -> [UInt64] {
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        return text.split(separator: "\n").compactMap { line in
+            line.split(separator: " ").first.flatMap { UInt64($0) }
+        }
     }
 
     private func runOne(_ seed: UInt64) -> Bool {
