@@ -93,7 +93,7 @@ package enum AgentProcess {
                 }), join: seeds)
         await driver.feed(.inventory(inventory))
         let joining = JoinWatch(
-            driver: driver, clusterID: secret.clusterID,
+            driver: driver, clusterID: backend.clusterID,
             names: configuration.join.isEmpty ? seeds.map(\.description) : configuration.join,
             log: log)
         let tasks = [
