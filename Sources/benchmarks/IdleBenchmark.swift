@@ -21,7 +21,7 @@ struct IdleBenchmark: Benchmark {
 
     func measure(_ lab: Lab) async throws -> [Figure] {
         if withSets {
-            try await lab.supplyImage()
+            try await lab.spreadImage()
             try await lab.applyAndWait(sets: 6)
         } else {
             try await lab.ensureUp()

@@ -17,6 +17,14 @@ actor Lab {
     private let script: String
     private let commands: CommandRunner
     private var isUp = false
+    private var image = ImageState.absent
+
+    /// How far the example's image has come.
+    private enum ImageState {
+        case absent
+        case loaded
+        case spread
+    }
 
     /// Asks the functions where they put things.
     init(script: String, commands: CommandRunner) async throws {
@@ -60,7 +68,7 @@ actor Lab {
     /// Kills a host with everything on it.
     func killHost(_ host: Int) async throws { try await shell(#"kill_host "$1""#, "\(host)") }
 
-    /// Has three hosts up that know each other, and the example's image on all of them.
+    /// Has three hosts up that know each other.
     func ensureUp() async throws {
         guard !isUp else { return try await settle() }
         try await prepare()
@@ -72,6 +80,7 @@ actor Lab {
     func down() async throws {
         try await shell("cluster_down")
         isUp = false
+        image = .absent
     }
 
     /// The process of a host's agent.
@@ -169,13 +178,22 @@ actor Lab {
             .filter { $0.phase == "running" && $0.host != lost }.count == count
     }
 
-    /// Has the image on every host and no service; what starts afterwards needs no transfer.
-    func supplyImage() async throws {
+    /// Has the image in the cluster: a service whose image nobody has is refused.
+    func loadImage() async throws {
         try await ensureUp()
+        guard image == .absent else { return }
         try await shell(
             #"make_image "$RUN/web.tar" "$1" && shoal 1 image load "$RUN/web.tar""#, Lab.image)
+        image = .loaded
+    }
+
+    /// Has the image on every host, so that what starts afterwards needs no transfer.
+    func spreadImage() async throws {
+        try await loadImage()
+        guard image == .loaded else { return }
         try await applyAndWait(sets: 6)
         try await remove()
+        image = .spread
     }
 
     /// Applies the service through host 2 and waits until all its sets run.
@@ -187,11 +205,17 @@ actor Lab {
         }
     }
 
-    /// Deletes the service and waits until its last set is gone.
+    /// Deletes the service and waits until its hosts have removed all of it.
+    ///
+    /// Listings forget a deleted service at once, but a container that ignores its stop signal, as
+    /// a web server that is process 1 does, lives on for some seconds, and the next set of the same
+    /// slot waits for that. The record of a set is the last thing its host removes.
     nonisolated func remove() async throws {
         try await insist { _ = try await self.client(2).delete(service: "web") }
-        try await wait("the sets to end", limit: .seconds(120), every: .milliseconds(50)) {
-            try await self.client(2).sets().allSatisfy { $0.service != "web" }
+        try await wait(
+            "the hosts to remove the sets", limit: .seconds(120), every: .milliseconds(100)
+        ) {
+            try await self.shell(#"find "$DATA"/h*/sets -type f"#).isEmpty
         }
     }
 

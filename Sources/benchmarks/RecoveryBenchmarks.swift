@@ -7,7 +7,7 @@ struct HostLossBenchmark: Benchmark {
     private static let runs = 3
 
     func measure(_ lab: Lab) async throws -> [Figure] {
-        try await lab.supplyImage()
+        try await lab.spreadImage()
         var followers: [Double] = []
         var holders: [Double] = []
         for _ in 0..<HostLossBenchmark.runs {
@@ -58,7 +58,7 @@ struct LeaseLossBenchmark: Benchmark {
     private static let rest: Duration = .seconds(2)
 
     func measure(_ lab: Lab) async throws -> [Figure] {
-        try await lab.ensureUp()
+        try await lab.loadImage()
         var times: [Double] = []
         for run in 0..<LeaseLossBenchmark.runs {
             try await Task.sleep(for: LeaseLossBenchmark.rest)

@@ -5,7 +5,7 @@ struct ApplyBenchmark: Benchmark {
     private static let runs = 5
 
     func measure(_ lab: Lab) async throws -> [Figure] {
-        try await lab.supplyImage()
+        try await lab.spreadImage()
         var times: [Double] = []
         for _ in 0..<ApplyBenchmark.runs {
             let start = ContinuousClock.now
@@ -31,7 +31,7 @@ struct BurstBenchmark: Benchmark {
     private static let many = 60
 
     func measure(_ lab: Lab) async throws -> [Figure] {
-        try await lab.supplyImage()
+        try await lab.spreadImage()
         var times: [Double] = []
         for _ in 0..<BurstBenchmark.runs {
             try await lab.applyAndWait(sets: BurstBenchmark.few)

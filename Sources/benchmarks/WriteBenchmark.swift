@@ -9,7 +9,7 @@ struct WriteBenchmark: Benchmark {
     private static let writes = 100
 
     func measure(_ lab: Lab) async throws -> [Figure] {
-        try await lab.ensureUp()
+        try await lab.loadImage()
         let holder = try await lab.leaseholder()
         let other = Lab.hosts.first { $0 != holder } ?? holder
         let atHolder = try await latencies(lab, through: holder)
