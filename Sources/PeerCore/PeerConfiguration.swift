@@ -13,7 +13,7 @@ package struct PeerConfiguration: Sendable {
     package var scheduling = SchedulerConfig()
     /// How long a write may wait for its answer.
     package var submitTimeout: Duration = .seconds(10)
-    /// How long a write waits before it is sent to the leaseholder again.
+    /// How long a write waits before it is sent to the leaseholder again; doubles each time.
     package var submitRetry: Duration = .seconds(1)
     /// The most writes that wait at one host; further ones are refused.
     package var submitsMax = 4_096

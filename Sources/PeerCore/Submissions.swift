@@ -22,6 +22,9 @@ struct Submissions: Sendable {
         var deadline: Instant
         /// When it is sent (again).
         var sendAt: Instant
+        /// How long after that it is sent once more; doubles, because what is slow to come back
+        /// is mostly in the log already.
+        var retry: Duration
         /// True for a leaseholder's decision: worth nothing once the lease is lost.
         var needsLease: Bool
     }
@@ -85,10 +88,11 @@ struct Submissions: Sendable {
     }
 
     /// Marks what is due as sent, and returns it.
-    mutating func due(at now: Instant, again retry: Duration) -> [CommandEnvelope] {
+    mutating func due(at now: Instant) -> [CommandEnvelope] {
         var due: [CommandEnvelope] = []
         for index in waiting.indices where waiting[index].sendAt <= now {
-            waiting[index].sendAt = now + retry
+            waiting[index].sendAt = now + waiting[index].retry
+            waiting[index].retry *= 2
             due.append(waiting[index].envelope)
         }
         return due
@@ -132,7 +136,8 @@ extension Peer {
         submissions.add(
             Submissions.Waiting(
                 ticket: ticket, envelope: envelope, since: now,
-                deadline: now + configuration.submitTimeout, sendAt: now, needsLease: needsLease))
+                deadline: now + configuration.submitTimeout, sendAt: now,
+                retry: configuration.submitRetry, needsLease: needsLease))
         return number
     }
 
@@ -143,7 +148,7 @@ extension Peer {
             outputs.append(.unanswered(ticket: ticket, failure(of: expired, at: now)))
         }
         guard let leaseholder = consensus.leaseholder else { return }
-        for envelope in submissions.due(at: now, again: configuration.submitRetry) {
+        for envelope in submissions.due(at: now) {
             if leaseholder == id {
                 log(
                     .propose(ticket: envelope.request.number, envelope.encoded), at: now,

@@ -13,6 +13,9 @@ struct SimulatedDisk {
         durable = restored
     }
 
+    /// The last request that is not flushed yet.
+    var lastTicket: UInt64? { pending.last?.ticket }
+
     mutating func write(_ request: PersistRequest) { pending.append(request) }
 
     /// Flushes everything up to this ticket; the tickets that became durable.

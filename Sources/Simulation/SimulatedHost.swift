@@ -35,8 +35,8 @@ struct SimulatedHost {
     var sets: [SimulatedSet] = []
     /// The instant of the last tick that was scheduled.
     var tickAt: Instant?
-    /// When the disk is done with what it has.
-    var diskFreeAt = Instant.zero
+    /// True while the disk writes; what comes meanwhile goes into the next flush together.
+    var isFlushing = false
     /// The applied index that was checked last.
     var checkedIndex = LogIndex.zero
     /// The last process number it gave out.

@@ -24,7 +24,7 @@ extension World {
             now: starting.clock(at: now))
         hosts[host].peer = peer
         hosts[host].tickAt = nil
-        hosts[host].diskFreeAt = now
+        hosts[host].isFlushing = false
         hosts[host].stalledUntil = .zero
         hosts[host].clusterIndexAtStart = checker.highestIndex
         say(host, "agent starts, boot epoch \(hosts[host].bootEpoch.value)")
@@ -35,6 +35,18 @@ extension World {
         feed(.join(seeds), to: host)
         feed(.inventory(hosts[host].sets.map(\.observation)), to: host)
         feed(.tick, to: host)
+    }
+
+    /// One flush at a time, with all that was written until it starts, as the real store does.
+    mutating func flushIfIdle(_ host: Int) {
+        guard !hosts[host].isFlushing, let ticket = hosts[host].disk.lastTicket else { return }
+        hosts[host].isFlushing = true
+        let slowest =
+            now < hosts[host].diskSlowUntil ? Duration.milliseconds(1_500) : options.flushMax
+        queue.schedule(
+            .flushed(
+                host: host, id: hosts[host].id, bootEpoch: hosts[host].bootEpoch, ticket: ticket),
+            at: now + networkRandom.duration(in: .microseconds(50)...slowest))
     }
 
     /// The agent dies; what it had not flushed is lost, its sets run on.

@@ -172,9 +172,11 @@ package struct World {
             guard hosts[host].id == id, hosts[host].bootEpoch == bootEpoch,
                 hosts[host].peer != nil
             else { return }
+            hosts[host].isFlushing = false
             for ticket in hosts[host].disk.flush(through: ticket) {
                 feed(.persisted(ticket: ticket), to: host)
             }
+            flushIfIdle(host)
         case .setStarted(let host, let slot, let index):
             setStarted(host, slot, index)
         case .containerStarted(let host, let slot, let index, let container):
@@ -233,16 +235,7 @@ package struct World {
         switch output {
         case .persist(let request):
             hosts[host].disk.write(request)
-            let start = max(now, hosts[host].diskFreeAt)
-            let isSlow = now < hosts[host].diskSlowUntil
-            let slowest = isSlow ? Duration.milliseconds(1_500) : options.flushMax
-            let done = start + networkRandom.duration(in: .microseconds(50)...slowest)
-            hosts[host].diskFreeAt = done
-            queue.schedule(
-                .flushed(
-                    host: host, id: hosts[host].id, bootEpoch: hosts[host].bootEpoch,
-                    ticket: request.ticket),
-                at: done)
+            flushIfIdle(host)
         case .sendDatagram(let bytes, let address):
             sendDatagram(bytes, from: host, to: address)
         case .sendMessage(let bytes, let id, _):

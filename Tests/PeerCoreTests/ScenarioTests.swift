@@ -131,6 +131,27 @@ struct ScenarioTests {
             world.hosts[leader].peer?.consensus.voters == world.hosts.map(\.id).sorted())
     }
 
+    @Test("a host that no running agent has ever met is lost after a grace, and its sets move")
+    func unseenHostLost() throws {
+        var world = try World.serving(sets: 6, hosts: 4)
+        let leader = try #require(world.leader)
+        let lost = try #require(
+            world.hosts.indices.first { $0 != leader && !world.hosts[$0].sets.isEmpty })
+        let old = world.hosts[lost].id
+        // Everybody starts again, so that gossip has forgotten the lost one; the log has not.
+        for host in world.hosts.indices where host != lost { world.crashAgent(host) }
+        world.loseHost(lost)
+        for host in world.hosts.indices where host != lost { world.start(host: host) }
+        try world.pass(.seconds(10))
+        let asked = lost == 0 ? 1 : 0
+        #expect(world.hosts[asked].peer?.state.host(old)?.status == .active)
+        try world.pass(.seconds(20))
+        #expect(world.hosts[asked].peer?.state.host(old)?.status == .lost)
+        #expect(world.hosts[asked].peer?.state.host(old)?.slots.isEmpty == true)
+        world.start(host: lost)
+        try world.comeToRest()
+    }
+
     @Test("the same seed gives the same history")
     func sameSeedSameHistory() throws {
         var options = SimulationOptions(seed: 3)
