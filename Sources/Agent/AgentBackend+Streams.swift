@@ -62,34 +62,27 @@ extension AgentBackend {
         }
         let header = PeerRequest.logs(
             slot: slot, container: request.container, follow: request.follow, tail: request.tail)
-        let stream = try await open(header, at: placement.host)
-        defer { stream.cancel() }
-        while let bytes = try await stream.receive() {
-            try await deliver(try PeerLogLine(decoding: bytes))
-        }
+        let channel = try await open(header, at: placement.host)
+        defer { channel.cancel() }
+        try await channel.confirm()
+        while let line = try await channel.receive(PeerLogLine.self) { try await deliver(line) }
     }
 
     private func localLogs(
         _ slot: SlotID, container: String?, follow: Bool, tail: Int?,
         _ deliver: @escaping @Sendable (PeerLogLine) async throws -> Void
     ) async throws {
-        guard let all = await keeper.containers(of: slot) else {
-            throw ControlError(.notFound, "\(slot) does not run on this host any more")
-        }
-        let names = all.filter { container == nil || $0 == container }
-        guard !names.isEmpty else {
-            throw ControlError(
-                .notFound,
-                "\(slot) has no container \(container ?? ""): it has \(all.joined(separator: ", "))"
-            )
-        }
+        let names = try await logged(slot, container)
         try await withThrowingTaskGroup(of: Void.self) { group in
             for name in names {
                 let reader = await keeper.logReader(slot, name)
                 group.addTask {
                     let count = min(tail ?? 1_000, 100_000)
                     if follow {
-                        for try await line in reader.follow(tail: count) {
+                        let isHere: @Sendable () async -> Bool = {
+                            await keeper.containers(of: slot) != nil
+                        }
+                        for try await line in reader.follow(tail: count, while: isHere) {
                             try await deliver(PeerLogLine(name, line))
                         }
                     } else {
@@ -101,6 +94,21 @@ extension AgentBackend {
             }
             try await group.waitForAll()
         }
+    }
+
+    /// The containers of a set here whose logs are wanted; refuses what is not here.
+    private func logged(_ slot: SlotID, _ container: String?) async throws -> [String] {
+        guard let all = await keeper.containers(of: slot) else {
+            throw ControlError(.notFound, "\(slot) does not run on this host any more")
+        }
+        let names = all.filter { container == nil || $0 == container }
+        guard !names.isEmpty else {
+            throw ControlError(
+                .notFound,
+                "\(slot) has no container \(container ?? ""): it has \(all.joined(separator: ", "))"
+            )
+        }
+        return names
     }
 
     // MARK: Exec
@@ -130,18 +138,18 @@ extension AgentBackend {
                 input: input, deliver)
             return
         }
-        let stream = try await open(
-            .exec(
-                slot: request.slot, container: request.container, command: request.command),
-            at: placement.host)
-        defer { stream.cancel() }
+        let channel = try await open(
+            .exec(slot: request.slot, container: request.container), at: placement.host)
+        defer { channel.cancel() }
+        try await channel.send(PeerCommand(arguments: request.command))
+        try await channel.confirm()
         let feeding = Task {
-            for await bytes in input { try await stream.send(bytes) }
-            await stream.finish()
+            for await bytes in input { try await channel.stream.send(bytes) }
+            await channel.stream.finish()
         }
         defer { feeding.cancel() }
-        while let bytes = try await stream.receive() {
-            try await deliver(try PeerExecFrame(decoding: bytes))
+        while let frame = try await channel.receive(PeerExecFrame.self) {
+            try await deliver(frame)
         }
     }
 
@@ -176,11 +184,9 @@ extension AgentBackend {
         try await deliver(.exit(Int(await running.wait())))
     }
 
-    private func open(_ request: PeerRequest, at host: HostID) async throws -> PeerStream {
+    private func open(_ request: PeerRequest, at host: HostID) async throws -> PeerChannel {
         do {
-            let stream = try await driver.openStream(to: host, header: request.encoded)
-            try await stream.expectReady()
-            return stream
+            return PeerChannel(try await driver.openStream(to: host, header: request.encoded))
         } catch {
             throw ControlError(
                 .unavailable, "host \(await look().name(of: host)): \(error)",
@@ -192,64 +198,93 @@ extension AgentBackend {
 
     /// Answers a stream that another agent opened.
     func serve(_ header: [UInt8], _ stream: PeerStream) async {
+        let channel = PeerChannel(stream)
         do {
-            switch try PeerRequest(decoding: header) {
+            guard let request = try? PeerRequest(decoding: header) else {
+                try await channel.refuse("it does not know this request; is it older?")
+                return
+            }
+            switch request {
             case .image(let manifest):
-                try await supply.serve(manifest: manifest, to: stream)
+                try await supply.serve(manifest: manifest, to: channel)
             case .blob(let digest, let offset):
-                try await supply.serve(blob: digest, offset: offset, to: stream)
+                try await supply.serve(blob: digest, offset: offset, to: channel)
             case .logs(let slot, let container, let follow, let tail):
-                try await stream.send(PeerReply.ready.encoded)
-                let sending = Task {
-                    try await localLogs(
-                        slot, container: container, follow: follow, tail: tail
-                    ) { try await stream.send($0.encoded) }
-                    await stream.finish()
-                }
-                await stream.drain()
-                sending.cancel()
-            case .exec(let slot, let container, let command):
-                try await stream.send(PeerReply.ready.encoded)
-                try await serveExec(slot, container: container, command: command, stream)
+                try await serveLogs(
+                    slot, container: container, follow: follow, tail: tail, channel)
+            case .exec(let slot, let container):
+                try await serveExec(slot, container: container, channel)
             }
         } catch {
             log.warning("a request of host \(stream.peer.hostID.short) ended early: \(error)")
-            stream.cancel()
+            channel.cancel()
         }
     }
 
-    private func serveExec(
-        _ slot: SlotID, container: String?, command: [String], _ stream: PeerStream
+    private func serveLogs(
+        _ slot: SlotID, container: String?, follow: Bool, tail: Int?, _ channel: PeerChannel
     ) async throws {
+        do {
+            _ = try await logged(slot, container)
+        } catch let error as ControlError {
+            return try await channel.refuse(error.message)
+        }
+        try await channel.send(PeerReply.ready)
+        let sending = Task {
+            do {
+                try await localLogs(slot, container: container, follow: follow, tail: tail) {
+                    try await channel.send($0)
+                }
+                await channel.stream.finish()
+            } catch {
+                // The asker must see that this is not the end of the log.
+                channel.cancel()
+            }
+        }
+        await channel.drain()
+        sending.cancel()
+    }
+
+    private func serveExec(
+        _ slot: SlotID, container: String?, _ channel: PeerChannel
+    ) async throws {
+        guard let command = try await channel.receive(PeerCommand.self, patience: .seconds(10))
+        else { return }
         let running: RunningCommand
         do {
-            running = try await keeper.exec(slot, container: container, command: command)
+            running = try await keeper.exec(
+                slot, container: container, command: command.arguments)
         } catch let error as ControlError {
-            try await stream.send(PeerExecFrame.standardError(Array("\(error)\n".utf8)).encoded)
-            try await stream.send(PeerExecFrame.exit(126).encoded)
-            await stream.finish()
-            await stream.drain()
-            return
+            return try await channel.refuse(error.message)
+        } catch {
+            return try await channel.refuse("\(error)")
         }
+        try await channel.send(PeerReply.ready)
         let reading = Task {
             do {
-                while let bytes = try await stream.receive() { try? await running.write(bytes) }
+                while let bytes = try await channel.receiveBytes() {
+                    try? await running.write(bytes)
+                }
                 await running.closeInput()
             } catch {
                 // The asker is gone; so goes the command.
                 running.end()
             }
         }
-        try await forward(running) { try await stream.send($0.encoded) }
-        await stream.finish()
+        try await forward(running) { try await channel.send($0) }
+        await channel.stream.finish()
         await reading.value
     }
 }
 
-extension PeerStream {
-    /// Receives until the other side closes: only then has everything that was sent arrived.
-    func drain() async {
-        while let _ = try? await receive() {}
+extension PeerChannel {
+    /// Waits for the go-ahead; a refusal becomes the local API's.
+    func confirm() async throws {
+        do {
+            try await expectReady()
+        } catch {
+            throw ControlError(.refused, "\(error)")
+        }
     }
 }
 

@@ -33,6 +33,29 @@ struct AgentFolder {
             joinToken: text.trimmingCharacters(in: .whitespacesAndNewlines))
     }
 
+    /// Where the secret waits until a host of that cluster has answered.
+    private var joiningPath: String { "\(path)/cluster-secret.joining" }
+
+    /// Begins to join a cluster: a mistyped token or address must not bind the folder for good.
+    func beginJoining(_ secret: ClusterSecret, hasLog: Bool) throws {
+        let text = try? String(contentsOfFile: joiningPath, encoding: .utf8)
+        let begun = try? text.map {
+            try ClusterSecret(joinToken: $0.trimmingCharacters(in: .whitespacesAndNewlines))
+        }
+        guard !hasLog || begun?.clusterID == secret.clusterID else {
+            throw AgentError(
+                "\(path) holds the log of another or of a half-made cluster: run `shoal init` again to finish that one, or give --data an empty folder to join"
+            )
+        }
+        try writeDurably(secret.joinToken + "\n", to: joiningPath)
+    }
+
+    /// A host of the cluster answered: this one belongs to it now.
+    func finishJoining(_ secret: ClusterSecret) throws {
+        try keep(secret)
+        unlink(joiningPath)
+    }
+
     /// Keeps the cluster's secret: from here on this host belongs to it.
     func keep(_ secret: ClusterSecret) throws {
         try writeDurably(secret.joinToken + "\n", to: secretPath)
@@ -70,23 +93,6 @@ struct AgentFolder {
     }
 
     private func writeDurably(_ text: String, to path: String) throws {
-        let temporary = path + ".new"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else {
-            throw AgentError("cannot write \(temporary): \(String(cString: strerror(errno)))")
-        }
-        defer { close(descriptor) }
-        let bytes = Array(text.utf8)
-        guard write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0,
-            rename(temporary, path) == 0
-        else {
-            throw AgentError(
-                "cannot write \(path): \(String(cString: strerror(errno))): free space on its disk"
-            )
-        }
-        let folder = open(self.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard folder >= 0 else { return }
-        fsync(folder)
-        close(folder)
+        try DurableFile.write(Array(text.utf8), to: path)
     }
 }

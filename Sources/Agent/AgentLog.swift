@@ -1,6 +1,8 @@
 import Base
 import ControlAPI
+import Dispatch
 import Foundation
+import Glibc
 import Synchronization
 
 /// The agent's log: one line per thing worth knowing, on standard error, for journald or a file.
@@ -15,7 +17,7 @@ package struct AgentLog: Sendable {
         case error
     }
 
-    private static let lock = Mutex(())
+    private static let writer = LogWriter()
 
     package init() {}
 
@@ -32,9 +34,7 @@ package struct AgentLog: Sendable {
             }
         }
         line += "\n"
-        AgentLog.lock.withLock { _ in
-            FileHandle.standardError.write(Data(line.utf8))
-        }
+        AgentLog.writer.write(line)
     }
 
     /// Something happened as it should.
@@ -49,5 +49,51 @@ extension WallTime {
     /// This moment by the host's clock.
     package static var now: WallTime {
         WallTime(milliseconds: Int64(Date().timeIntervalSince1970 * 1_000))
+    }
+}
+
+/// Writes lines on a thread of its own: a full disk or a stuck journal never holds up the agent.
+private final class LogWriter: Sendable {
+    /// The most lines that wait; further ones are counted and dropped.
+    private static let linesMax = 4_096
+    private let waiting = Mutex<(lines: [String], dropped: Int)>(([], 0))
+    private let wake = DispatchSemaphore(value: 0)
+
+    init() {
+        let thread = Thread { [self] in
+            while true {
+                wake.wait()
+                let (lines, dropped) = waiting.withLock { waiting in
+                    defer { waiting = ([], 0) }
+                    return waiting
+                }
+                for line in lines { put(line) }
+                if dropped > 0 { put("... \(dropped) lines were dropped\n") }
+            }
+        }
+        thread.name = "log"
+        thread.start()
+    }
+
+    func write(_ line: String) {
+        waiting.withLock { waiting in
+            if waiting.lines.count < LogWriter.linesMax {
+                waiting.lines.append(line)
+            } else {
+                waiting.dropped += 1
+            }
+        }
+        wake.signal()
+    }
+
+    /// What cannot be written is lost: there is nowhere to say so.
+    private func put(_ line: String) {
+        let bytes = Array(line.utf8)
+        var written = 0
+        while written < bytes.count {
+            let count = Glibc.write(STDERR_FILENO, Array(bytes[written...]), bytes.count - written)
+            guard count > 0 else { return }
+            written += count
+        }
     }
 }

@@ -38,6 +38,8 @@ package enum AgentProcess {
         let facts = try await hostFacts(configuration, host)
         let store = try LogStore(path: folder.logPath)
         let restored = try store.load()
+        let isJoining = try folder.secret() == nil
+        if isJoining { try folder.beginJoining(secret, hasLog: !restored.isEmpty) }
 
         let plane = PeerPlane(
             loop: peerLoop,
@@ -70,9 +72,11 @@ package enum AgentProcess {
             clusterID: secret.clusterID, log: log)
         let remembered = RememberedPeers(store: store, me: keys.hostID)
         let seeds = try await seeds(configuration, remembered, peerLoop)
+        let joined = isJoining ? Task { try await keepSecret(secret, folder, driver, log) } : nil
         try await serve(
             configuration, driver: driver, keeper: keeper, backend: backend,
             remembered: remembered, seeds: seeds, log: log)
+        joined?.cancel()
         await driver.stop()
         store.close()
     }
@@ -82,6 +86,12 @@ package enum AgentProcess {
         _ configuration: AgentConfiguration, driver: PeerDriver, keeper: SetKeeper,
         backend: AgentBackend, remembered: RememberedPeers, seeds: [SocketAddress], log: AgentLog
     ) async throws {
+        // First of all: if the socket cannot be had, nothing was begun yet.
+        let server = try await ControlServer.start(
+            ControlServerConfiguration(
+                socketPath: configuration.socketPath,
+                spoolFolder: "\(configuration.dataFolder)/spool"), backend: backend)
+        log.info("listening at \(configuration.socketPath)")
         let (orders, orderSource) = AsyncStream<PeerDriver.HostOrder>.makeStream()
         let inventory = try await keeper.adopt()
         try await driver.start(
@@ -107,16 +117,25 @@ package enum AgentProcess {
                 }
             },
         ]
-        let server = try await ControlServer.start(
-            ControlServerConfiguration(
-                socketPath: configuration.socketPath,
-                spoolFolder: "\(configuration.dataFolder)/spool"), backend: backend)
-        log.info("listening at \(configuration.socketPath)")
 
         let signal = await Signals.wait()
         log.info("\(signal): the agent ends; containers go on running")
         await server.stop()
         for task in tasks { task.cancel() }
+    }
+
+    /// Waits for the first host that answers, and then keeps the cluster's secret.
+    private static func keepSecret(
+        _ secret: ClusterSecret, _ folder: AgentFolder, _ driver: PeerDriver, _ log: AgentLog
+    ) async throws {
+        while await driver.read({ peer, _ in peer.membership.aliveIDs.count }) < 2 {
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        do {
+            try folder.finishJoining(secret)
+        } catch {
+            log.error("\(error); the next start needs --join and --token again")
+        }
     }
 
     /// The cluster from the data folder, or from the token of a first start.
@@ -140,7 +159,6 @@ package enum AgentProcess {
         guard !configuration.join.isEmpty else {
             throw AgentError("--token needs --join HOST:7400, a host of that cluster")
         }
-        try folder.keep(given)
         return given
     }
 

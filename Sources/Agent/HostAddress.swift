@@ -34,6 +34,11 @@ enum HostAddress {
         return "\(text):\(defaultPort)"
     }
 
+    /// Interfaces of container platforms, ours too: no peer is reached through them.
+    private static let bridges = [
+        "shoal", "docker", "veth", "br-", "virbr", "cni", "podman", "lxc",
+    ]
+
     private static func firstAddress() -> SocketAddress? {
         var list: UnsafeMutablePointer<ifaddrs>?
         guard getifaddrs(&list) == 0 else { return nil }
@@ -42,7 +47,9 @@ enum HostAddress {
         while let entry = next {
             next = entry.pointee.ifa_next
             let flags = Int32(bitPattern: entry.pointee.ifa_flags)
-            guard flags & Int32(IFF_UP) != 0, flags & Int32(IFF_LOOPBACK) == 0,
+            let name = String(cString: entry.pointee.ifa_name)
+            guard !bridges.contains(where: { name.hasPrefix($0) }), flags & Int32(IFF_UP) != 0,
+                flags & Int32(IFF_LOOPBACK) == 0,
                 let raw = entry.pointee.ifa_addr, raw.pointee.sa_family == UInt16(AF_INET)
             else { continue }
             let bytes = raw.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {

@@ -12,6 +12,8 @@ package actor ImageSupply {
     private let store: ImageStore
     private let driver: PeerDriver
     private let log: AgentLog
+    /// How long a peer may be silent before the next one is asked.
+    private static let patience = Duration.seconds(10)
     private var underway: [Digest: Task<StoredImage, any Error>] = [:]
 
     package init(store: ImageStore, driver: PeerDriver, log: AgentLog) {
@@ -31,6 +33,20 @@ package actor ImageSupply {
         guard let digest = Digest(record.manifestDigest) else {
             throw AgentError("image \(reference) has the unusable digest \(record.manifestDigest)")
         }
+        return try await image(record, digest)
+    }
+
+    /// The very image a set was made from, whatever its reference leads to by now.
+    func image(_ reference: String, digest text: String) async throws -> StoredImage {
+        guard let digest = Digest(text) else { return try await image(reference) }
+        if let image = store.image(manifest: digest) { return image }
+        let me = await driver.read { peer, _ in peer.id }
+        let record = ImageRecord(
+            reference: reference, manifestDigest: text, sizeBytes: 0, loadedBy: me)
+        return try await image(record, digest)
+    }
+
+    private func image(_ record: ImageRecord, _ digest: Digest) async throws -> StoredImage {
         if let image = store.image(manifest: digest) { return image }
         if let task = underway[digest] { return try await task.value }
         let task = Task { try await fetch(record, digest) }
@@ -73,12 +89,13 @@ package actor ImageSupply {
     private func fetch(
         _ record: ImageRecord, _ digest: Digest, from host: HostID
     ) async throws -> StoredImage {
-        let stream = try await open(.image(manifest: record.manifestDigest), at: host)
-        defer { stream.cancel() }
-        guard let bytes = try await stream.receive() else {
-            throw AgentError("the list of blobs broke off")
-        }
-        for blob in try ImageOffer(decoding: bytes).blobs {
+        let channel = try await open(.image(manifest: record.manifestDigest), at: host)
+        defer { channel.cancel() }
+        guard
+            let offer = try await channel.receive(
+                ImageOffer.self, patience: ImageSupply.patience)
+        else { throw AgentError("the list of blobs broke off") }
+        for blob in offer.blobs {
             guard let blobDigest = Digest(blob.digest), blob.size <= UInt64(Int.max) else {
                 throw AgentError("it offered an unusable blob \(blob.digest)")
             }
@@ -89,11 +106,13 @@ package actor ImageSupply {
     }
 
     private func fetch(_ blob: Digest, size: Int, from host: HostID) async throws {
-        let stream = try await open(.blob(digest: "\(blob)", offset: 0), at: host)
-        defer { stream.cancel() }
+        let channel = try await open(.blob(digest: "\(blob)", offset: 0), at: host)
+        defer { channel.cancel() }
         let writer = try await store.receive(blob, expectedSize: size)
         do {
-            while let bytes = try await stream.receive() { try await writer.write(bytes) }
+            while let bytes = try await channel.receiveBytes(patience: ImageSupply.patience) {
+                try await writer.write(bytes)
+            }
             try await writer.finish()
         } catch {
             await writer.abort()
@@ -101,64 +120,43 @@ package actor ImageSupply {
         }
     }
 
-    private func open(_ request: PeerRequest, at host: HostID) async throws -> PeerStream {
-        let stream = try await driver.openStream(to: host, header: request.encoded)
-        try await stream.expectReady()
-        return stream
+    private func open(_ request: PeerRequest, at host: HostID) async throws -> PeerChannel {
+        let channel = PeerChannel(
+            try await driver.openStream(to: host, header: request.encoded))
+        try await channel.expectReady(patience: ImageSupply.patience)
+        return channel
     }
 
     // MARK: For other hosts
 
     /// Answers a peer that wants an image's list of blobs.
-    func serve(manifest text: String, to stream: PeerStream) async throws {
+    func serve(manifest text: String, to channel: PeerChannel) async throws {
         guard let digest = Digest(text), let image = store.image(manifest: digest) else {
-            return try await stream.refuse("it does not have this image")
+            return try await channel.refuse("it does not have this image")
         }
         let blobs = image.blobDigests.compactMap { digest in
             store.blobSize(digest).map {
                 ImageOffer.Blob(digest: "\(digest)", size: UInt64($0))
             }
         }
-        try await stream.send(PeerReply.ready.encoded)
-        try await stream.send(ImageOffer(blobs: blobs).encoded)
-        await stream.finish()
-        await stream.drain()
+        try await channel.send(PeerReply.ready)
+        try await channel.send(ImageOffer(blobs: blobs))
+        await channel.finish()
     }
 
     /// Answers a peer that wants a blob.
-    func serve(blob text: String, offset: UInt64, to stream: PeerStream) async throws {
+    func serve(blob text: String, offset: UInt64, to channel: PeerChannel) async throws {
         guard let digest = Digest(text), let size = store.blobSize(digest),
             offset <= UInt64(size)
-        else { return try await stream.refuse("it does not have blob \(text.prefix(80))") }
-        try await stream.send(PeerReply.ready.encoded)
+        else { return try await channel.refuse("it does not have blob \(text.prefix(80))") }
+        try await channel.send(PeerReply.ready)
         var position = Int(offset)
         while position < size {
             let bytes = try await store.readBlob(digest, offset: position, maximum: 256 << 10)
             guard !bytes.isEmpty else { break }
-            try await stream.send(bytes)
+            try await channel.stream.send(bytes)
             position += bytes.count
         }
-        await stream.finish()
-        await stream.drain()
-    }
-}
-
-extension PeerStream {
-    /// Says no and closes.
-    func refuse(_ reason: String) async throws {
-        try await send(PeerReply.refused(reason).encoded)
-        await finish()
-        await drain()
-    }
-
-    /// Waits for the other side's word; throws its refusal.
-    func expectReady() async throws {
-        guard let bytes = try await receive() else {
-            throw AgentError("the host closed the connection without an answer")
-        }
-        if case .refused(let reason) = try PeerReply(decoding: bytes) {
-            cancel()
-            throw AgentError(reason)
-        }
+        await channel.finish()
     }
 }

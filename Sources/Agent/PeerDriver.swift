@@ -68,6 +68,7 @@ package actor PeerDriver {
     private var persistQueue: [PersistRequest] = []
     private var persisting = 0
     private var storageTrouble = false
+    private var undecodableTold: [HostID: Instant] = [:]
 
     package init(loop: EventLoop, plane: PeerPlane, store: LogStore, peer: Peer, log: AgentLog) {
         self.loop = loop
@@ -183,8 +184,19 @@ package actor PeerDriver {
         case .lease(let holder, let epoch):
             tell(leaseholder: holder, epoch: epoch)
         case .note(let note):
+            guard mayTell(note) else { return }
             log.warning(note.sentence)
         }
+    }
+
+    /// A peer of another version may send much that cannot be read: one line a minute each.
+    private func mayTell(_ note: PeerNote) -> Bool {
+        guard case .undecodable(let host, _) = note else { return true }
+        let now = loop.now()
+        if let last = undecodableTold[host], now - last < .seconds(60) { return false }
+        if undecodableTold.count > 10_000 { undecodableTold = [:] }
+        undecodableTold[host] = now
+        return true
     }
 
     private func tell(_ member: Member, before: MemberStatus?) {

@@ -10,13 +10,11 @@ enum PeerRequest: WireCodable, Sendable {
     case blob(digest: String, offset: UInt64)
     /// Lines of a set's log; answered with one `PeerLogLine` a frame.
     case logs(slot: SlotID, container: String?, follow: Bool, tail: Int?)
-    /// A command in a set's container; answered with `PeerExecFrame`s, and standard input the
-    /// other way.
-    case exec(slot: SlotID, container: String?, command: [String])
+    /// A command in a set's container: a `PeerCommand` follows, and then its standard input;
+    /// answered with `PeerExecFrame`s.
+    case exec(slot: SlotID, container: String?)
 
     private static let version: UInt8 = 1
-    /// The most arguments of a command.
-    static let argumentsMax = 1_024
 
     func encode(into writer: inout ByteWriter) {
         writer.write(byte: PeerRequest.version)
@@ -34,11 +32,10 @@ enum PeerRequest: WireCodable, Sendable {
             writer.write(optional: container)
             writer.write(follow)
             writer.write(tail ?? -1)
-        case .exec(let slot, let container, let command):
+        case .exec(let slot, let container):
             writer.write(byte: 4)
             writer.write(slot)
             writer.write(optional: container)
-            writer.write(list: command)
         }
     }
 
@@ -60,10 +57,36 @@ enum PeerRequest: WireCodable, Sendable {
             self = .logs(
                 slot: slot, container: container, follow: follow, tail: tail < 0 ? nil : tail)
         case 4:
-            self = .exec(
-                slot: try reader.read(), container: try reader.readOptional(),
-                command: try reader.readList(maximum: PeerRequest.argumentsMax))
+            self = .exec(slot: try reader.read(), container: try reader.readOptional())
         case let other: throw .unknownCase(what: "request", value: UInt64(other))
+        }
+    }
+}
+
+/// A command and its arguments.
+struct PeerCommand: WireCodable, Sendable {
+    var arguments: [String]
+
+    /// The most arguments, and the longest in bytes.
+    static let argumentsMax = 4_096
+    static let argumentBytesMax = 128 << 10
+
+    init(arguments: [String]) { self.arguments = arguments }
+
+    func encode(into writer: inout ByteWriter) {
+        writer.write(UInt64(arguments.count))
+        for argument in arguments { writer.write(argument) }
+    }
+
+    init(from reader: inout ByteReader) throws(WireError) {
+        let count = try reader.readUInt64()
+        guard count <= UInt64(PeerCommand.argumentsMax) else {
+            throw .tooLarge(
+                what: "arguments", value: count, maximum: UInt64(PeerCommand.argumentsMax))
+        }
+        arguments = []
+        for _ in 0..<count {
+            arguments.append(try reader.readString(maximum: PeerCommand.argumentBytesMax))
         }
     }
 }

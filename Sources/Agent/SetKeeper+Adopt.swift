@@ -28,7 +28,9 @@ extension SetKeeper {
                 "container \(container.id) runs, but no record of its set is here; it is left alone"
             )
         }
-        if unreadable.isEmpty { await removeRemains(of: containers) }
+        await removeRemains(
+            of: containers,
+            sparing: unreadable.compactMap { SlotID(String($0.dropLast(".json".count))) })
         return observations
     }
 
@@ -58,8 +60,8 @@ extension SetKeeper {
 
     /// Removes networks, cgroups and file systems in which nothing runs and that no set needs: the
     /// agent crashed between removing a record and them, or before it wrote one.
-    private func removeRemains(of containers: [AdoptedContainer]) async {
-        let running = Set(containers.filter(\.running).map(\.slot))
+    private func removeRemains(of containers: [AdoptedContainer], sparing: [SlotID]) async {
+        let running = Set(containers.filter(\.running).map(\.slot) + sparing)
         func isNeeded(_ slot: SlotID) -> Bool { sets[slot] != nil || running.contains(slot) }
         do {
             for network in try await host.existingSetNetworks() where !isNeeded(network.slot) {
@@ -74,7 +76,10 @@ extension SetKeeper {
                 sets.values.flatMap { set in
                     set.record.spec.containers.map { containerID(set.record.slot, $0.name) }
                 } + containers.filter(\.running).map(\.id))
-            for root in store.knownRoots() where !known.contains(root) {
+            for root in store.knownRoots()
+            where !known.contains(root)
+                && !sparing.contains(where: { root.hasPrefix("\(instance)-\($0)-") })
+            {
                 log.info("removing the file system that \(root) left")
                 try await store.unmountRoot(container: root)
             }

@@ -40,20 +40,25 @@ extension SetKeeper {
     private func make(_ order: SetOrder) async throws {
         let slot = order.placement.slot
         let address = try await address(for: slot, subnetIndex: order.subnetIndex)
-        let record = SetRecord(
+        var record = SetRecord(
             slot: slot, placementIndex: order.placement.index.value, address: address.bytes,
-            spec: order.spec, started: false)
-        try records.write(record)
+            spec: order.spec, images: sets[slot]?.record.images ?? [], started: false)
+        do {
+            try records.write(record)
+        } catch {
+            if sets[slot] == nil { releaseAddress(slot) }
+            throw error
+        }
         if sets[slot] == nil {
             sets[slot] = HostedRecord(record: record)
         } else {
             sets[slot]?.record = record
         }
         tell(slot, .starting)
-        var images: [StoredImage] = []
-        for container in order.spec.containers {
-            images.append(try await supply.image(container.image))
-        }
+        let images = try await images(of: record)
+        record.images = images.map { "\($0.manifestDigest)" }
+        try records.write(record)
+        sets[slot]?.record = record
         try checkWanted(slot)
         let namespace = try await makeSurroundings(record)
         for (container, image) in zip(order.spec.containers, images) {
@@ -63,6 +68,20 @@ extension SetKeeper {
         }
         sets[slot]?.record.started = true
         if let record = sets[slot]?.record { try records.write(record) }
+    }
+
+    /// The images of a set: those it was made from, or those its references lead to now.
+    private func images(of record: SetRecord) async throws -> [StoredImage] {
+        var images: [StoredImage] = []
+        for (index, container) in record.spec.containers.enumerated() {
+            if index < record.images.count {
+                images.append(
+                    try await supply.image(container.image, digest: record.images[index]))
+            } else {
+                images.append(try await supply.image(container.image))
+            }
+        }
+        return images
     }
 
     private func checkWanted(_ slot: SlotID) throws {
@@ -85,7 +104,7 @@ extension SetKeeper {
         _ container: ContainerSpec, of record: SetRecord, image: StoredImage, namespace: String
     ) async throws {
         let id = containerID(record.slot, container.name)
-        let root = try await store.mountRoot(container: id, image: image.manifestDigest)
+        let root = try await root(id, image)
         let launch = launch(
             id: id, container, of: record, image: image, root: root, namespace: namespace)
         try await runtime.delete(id)
@@ -103,6 +122,17 @@ extension SetKeeper {
             sets[record.slot]?.pids[container.name] = nil
             try? await runtime.delete(id)
             throw error
+        }
+    }
+
+    /// The container's file system; one of another image, of an attempt that failed, gives way.
+    private func root(_ id: String, _ image: StoredImage) async throws -> String {
+        do {
+            return try await store.mountRoot(container: id, image: image.manifestDigest)
+        } catch let error as ImageError where error.reason == .inUse {
+            try await runtime.delete(id)
+            try await store.unmountRoot(container: id)
+            return try await store.mountRoot(container: id, image: image.manifestDigest)
         }
     }
 
@@ -143,12 +173,14 @@ extension SetKeeper {
     func restart(_ slot: SlotID, _ index: LogIndex, container name: String) async {
         guard let set = sets[slot], set.wanted, set.record.placementIndex == index.value,
             set.pids[name] == nil,
-            let container = set.record.spec.containers.first(where: { $0.name == name })
+            let position = set.record.spec.containers.firstIndex(where: { $0.name == name })
         else { return }
         do {
-            let image = try await supply.image(container.image)
+            let images = try await images(of: set.record)
             let namespace = try await makeSurroundings(set.record)
-            try await start(container, of: set.record, image: image, namespace: namespace)
+            try await start(
+                set.record.spec.containers[position], of: set.record, image: images[position],
+                namespace: namespace)
             publish()
             tell(slot, .started)
         } catch {
@@ -168,8 +200,11 @@ extension SetKeeper {
             try await remove(set.record)
         } catch {
             log.error("could not end \(slot): \(error); trying again in 2 s")
-            try? await Task.sleep(for: .seconds(2))
-            return take(.stop(slot, placementIndex: index, reason: "again"))
+            Task {
+                try? await Task.sleep(for: .seconds(2))
+                self.take(.stop(slot, placementIndex: index, reason: "ending it again"))
+            }
+            return
         }
         sets[slot] = nil
         tellGone(slot, index)

@@ -80,7 +80,7 @@ package actor SetKeeper {
         case .stop(let slot, let index, let reason):
             if sets[slot]?.record.placementIndex == index.value { sets[slot]?.wanted = false }
             log.info("ending \(slot): \(reason)")
-            chain(slot) { await self.stop(slot, index) }
+            chain(slot, isStop: true) { await self.stop(slot, index) }
         }
     }
 
@@ -101,16 +101,20 @@ package actor SetKeeper {
 
     // MARK: One after the other, and not too many at once
 
-    private func chain(_ slot: SlotID, _ work: @escaping @Sendable () async -> Void) {
+    /// Ending is never kept waiting by making: what waits for an image must not block what frees
+    /// room.
+    private func chain(
+        _ slot: SlotID, isStop: Bool = false, _ work: @escaping @Sendable () async -> Void
+    ) {
         let before = chains[slot]
         lastChain += 1
         let number = lastChain
         chainNumbers[slot] = number
         chains[slot] = Task {
             await before?.value
-            await self.enter()
+            if !isStop { await self.enter() }
             await work()
-            self.leave()
+            if !isStop { self.leave() }
             self.finished(slot, number)
         }
     }

@@ -16,6 +16,9 @@ struct SetRecord: Codable, Sendable {
     var address: [UInt8]
     /// The template it was made from.
     var spec: ServiceSpec
+    /// The manifests its containers were made from, in the order of the spec: a restart takes the
+    /// same again, also when the reference leads elsewhere by then.
+    var images: [String]
     /// True once all its containers were started for the first time.
     var started: Bool
 }
@@ -35,7 +38,7 @@ struct SetRecords: Sendable {
 
     func write(_ record: SetRecord) throws {
         let data = try JSONEncoder().encode(record)
-        try data.write(to: URL(fileURLWithPath: path(record.slot)), options: .atomic)
+        try DurableFile.write(Array(data), to: path(record.slot))
     }
 
     func remove(_ slot: SlotID) {

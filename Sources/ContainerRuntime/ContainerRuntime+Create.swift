@@ -245,6 +245,6 @@ extension ContainerRuntime {
         if message.contains("hybrid") {
             return "set the hybrid cgroup mount, or boot the host with cgroup v2"
         }
-        return "see `shoal explain` and the agent's log"
+        return "see `shoal events` and the agent's log"
     }
 }
