@@ -43,11 +43,13 @@ mkdir -p "$RUN/h4"
 helper fourth --join "$joined" --token "$other" 2> "$RUN/h4.log"
 says_nobody_answered() { grep -q "no host of cluster .* answered at .*$joined.*token" "$RUN/h4.log"; }
 eventually 15 "an agent with another cluster's token says so" says_nobody_answered
-kill -TERM "$(pgrep -f -- "agent --name h4 --data $DATA/h4")"
+pkill -TERM -f -- "--name h4 --data $DATA/h4"
 wait "$HELPER"
 [ "$(wrong_cluster)" -gt "$before" ] || failed "datagrams of the other cluster counted at h1" "more than $before" "$(wrong_cluster)"
 expect_equal "hosts after all that" 3 "$(shoal 1 hosts --json | jq length)"
-rm -rf "${DATA:?}/h4" "${DATA:?}/other"
 
 refused "a second init on the same folder" 1 'already|belongs' \
+    in_host 1 "$SHOAL" init --data "$DATA/other" --address "$(host_address 1):7500"
+refused "init on the folder of a running agent" 1 'another agent uses' \
     in_host 1 "$SHOAL" init --data "$DATA/h1" --address "$(host_address 1):$PEER_PORT"
+rm -rf "${DATA:?}/h4" "${DATA:?}/other"

@@ -52,15 +52,16 @@ eventually() {
 # refused WHAT CODE PATTERN COMMAND...: the command fails with that exit code and says why in a few
 # lines, one of which matches the pattern. REFUSALS names a file that collects them for reading.
 refused() {
-    local what=$1 code=$2 pattern=$3 output got=0
+    local what=$1 code=$2 pattern=$3 output got=0 answer=$WORK/answer-$BASHPID
     shift 3
-    output=$("$@" 2>&1 > "$WORK/refused-output") || got=$?
+    output=$("$@" 2>&1 > "$answer") || got=$?
     [ -z "${REFUSALS:-}" ] || printf -- '--- %s\n%s\n' "$what" "$output" >> "$REFUSALS"
-    [ "$got" = "$code" ] || failed "$what" "exit $code" "exit $got: ${output:0:600}"
+    [ "$got" = "$code" ] \
+        || failed "$what" "exit $code" "exit $got: ${output:0:600}$(head -c 300 "$answer")"
     [[ $output =~ $pattern ]] || failed "$what" "a sentence like: $pattern" "${output:0:600}"
     [ "$(wc -l <<< "$output")" -le 6 ] || failed "$what" "a few lines" "${output:0:2000}"
-    [ ! -s "$WORK/refused-output" ] \
-        || failed "$what" "nothing on standard output" "$(head -c 300 "$WORK/refused-output")"
+    [ ! -s "$answer" ] \
+        || failed "$what" "nothing on standard output" "$(head -c 300 "$answer")"
 }
 
 # --- processes a scenario starts --------------------------------------------------------------
@@ -124,9 +125,9 @@ cluster_up() {
     note_instances
     cluster_down_all
     make_network || failed "the network of three hosts" made "an error"
+    # A scenario may give hosts disks of their own.
+    if declare -F make_disks > /dev/null; then make_disks; fi
     init_cluster || failed "shoal init" "exit 0" "$(cat "$DATA/init.txt")"
-    # A scenario may give a host a disk of its own.
-    if declare -F before_agents > /dev/null; then before_agents; fi
     for host in 1 2 3; do start_agent "$host"; done
     eventually 20 "three hosts see each other" all_see_three
     eventually 20 "one leaseholder" agree_on_leaseholder
