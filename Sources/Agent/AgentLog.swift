@@ -1,6 +1,5 @@
 import Base
 import ControlAPI
-import Dispatch
 import Foundation
 import Glibc
 import Synchronization
@@ -57,12 +56,14 @@ private final class LogWriter: Sendable {
     /// The most lines that wait; further ones are counted and dropped.
     private static let linesMax = 4_096
     private let waiting = Mutex<(lines: [String], dropped: Int)>(([], 0))
-    private let wake = DispatchSemaphore(value: 0)
+    private let wake = NSCondition()
 
     init() {
         let thread = Thread { [self] in
             while true {
-                wake.wait()
+                wake.lock()
+                while waiting.withLock({ $0.lines.isEmpty }) { wake.wait() }
+                wake.unlock()
                 let (lines, dropped) = waiting.withLock { waiting in
                     defer { waiting = ([], 0) }
                     return waiting
@@ -83,7 +84,9 @@ private final class LogWriter: Sendable {
                 waiting.dropped += 1
             }
         }
+        wake.lock()
         wake.signal()
+        wake.unlock()
     }
 
     /// What cannot be written is lost: there is nowhere to say so.

@@ -81,7 +81,8 @@ struct Room {
             name: "shoal", level: 4, rooms: ["Agent", "Base", "ClusterModel", "ControlAPI"],
             others: ["ArgumentParser", "FoundationEssentials", "Glibc", "Synchronization"]),
         Room(
-            name: "simulate", level: 4, rooms: ["Simulation", "Base"], others: ["ArgumentParser"]),
+            name: "simulate", level: 4, rooms: ["Simulation", "Base"],
+            others: ["ArgumentParser", "FoundationEssentials"]),
         Room(
             name: "benchmarks", level: 4,
             rooms: ["Base", "ClusterModel", "Consensus", "ControlAPI", "EventLoop", "Storage"],
