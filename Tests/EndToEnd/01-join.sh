@@ -1,4 +1,5 @@
 # Three agents find each other: one leads, all three vote; who has no right token is refused.
+# shellcheck shell=bash
 
 for host in 1 2 3; do
     expect_equal "hosts alive as h$host sees them" "h1 h2 h3" \

@@ -1,4 +1,5 @@
 # An image loaded on one host runs on all three, answers on every host, and its limits are in the kernel.
+# shellcheck shell=bash
 
 web=$REPO/Config/examples/web.yaml
 start=$(now_ms)

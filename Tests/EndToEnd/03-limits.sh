@@ -1,4 +1,5 @@
 # Limits hold: processor quota, memory with the kill reported, bandwidth both ways, number of processes.
+# shellcheck shell=bash
 
 apply_text 1 <<'YAML' > /dev/null || failed "apply" "exit 0" "an error"
 service: burner

@@ -1,4 +1,5 @@
 # The leaseholder dies while changes are made: none that was acknowledged is lost, others go on within 3 s.
+# shellcheck shell=bash
 
 # Nothing offers this pool, so a change costs no containers and can follow the last at once.
 apply_text 1 <<'YAML' > /dev/null || failed "apply" "exit 0" "an error"
@@ -8,7 +9,7 @@ sets: 1
 containers:
   - {name: app, image: demo/web:1, command: [sleep, '1'], cpu: {request: 10m, limit: 10m}, memory: {request: 8Mi, limit: 8Mi}}
 YAML
-holder=$(lease_number)
+holder=$(lease_number 1)
 writer=$(follower_number)
 reader=$((6 - holder - writer))
 rm -f "$WORK/acknowledged" "$WORK/stop"
@@ -26,7 +27,6 @@ writing=$HELPER
 some_acknowledged() { [ "$(wc -l < "$WORK/acknowledged")" -ge "$1" ]; }
 eventually 10 "ten changes" some_acknowledged 10
 before=$(wc -l < "$WORK/acknowledged")
-killed=$(now_ms)
 kill_agent "$holder"
 eventually 10 "five changes after the kill" some_acknowledged $((before + 6))
 touch "$WORK/stop"
@@ -44,11 +44,11 @@ for host in "$writer" "$reader"; do
     as_acknowledged() { [ "$(shoal "$host" services --json | jq '.[] | select(.name == "ledger") | .sets')" = "$last" ]; }
     eventually 3 "h$host knows $last sets" as_acknowledged
     shoal "$host" events --limit 10000 --json > "$WORK/events"
-    for count in $(cut -d' ' -f1 "$WORK/acknowledged"); do
+    while read -r count _; do
         jq -e --arg text "to $count sets" \
             'any(.[]; .kind == "serviceScaled" and (.message | contains($text)))' "$WORK/events" > /dev/null \
             || failed "the change to $count sets, acknowledged, is in h$host's log" "an event" "none"
-    done
+    done < "$WORK/acknowledged"
 done
 start_agent "$holder"
 eventually 10 "the killed agent is back" all_see_three

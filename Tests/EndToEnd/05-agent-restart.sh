@@ -1,4 +1,5 @@
 # A killed agent comes back: its containers kept their processes, are adopted and still controlled.
+# shellcheck shell=bash
 
 expect "apply" shoal 1 apply -f "$REPO/Config/examples/web.yaml" --wait
 victim=$(follower_number)

@@ -1,4 +1,5 @@
 # A dead host's sets run elsewhere within 10 s; the host that comes back stops what is not its own any more.
+# shellcheck shell=bash
 
 expect "apply" shoal 1 apply -f "$REPO/Config/examples/web.yaml" --wait
 victim=$(follower_number)

@@ -1,4 +1,5 @@
 # A host cut off keeps what it runs and refuses changes; the others go on; healed, every set runs once.
+# shellcheck shell=bash
 
 expect "apply" shoal 1 apply -f "$REPO/Config/examples/web.yaml" --wait
 
@@ -46,6 +47,6 @@ cut_and_heal() {
     eventually 15 "six sets run, each once" exactly_as_told "$asked" web 6
 }
 cut_and_heal "$(follower_number)"
-cut_and_heal "$(lease_number)"
+cut_and_heal "$(lease_number 1)"
 expect "delete" shoal 1 delete web --yes --wait
 eventually 15 "nothing runs after that" nothing_runs

@@ -1,4 +1,5 @@
 # Broken service files and images are refused with one sentence, and nothing of them is kept.
+# shellcheck shell=bash
 
 pids=$(cat "$RUN"/h[123].pid)
 # What a refused image or file could leave behind.

@@ -1,7 +1,8 @@
 # Garbage, forged and replayed packets at the peer port, and garbage at the local socket, are counted and harm nothing.
+# shellcheck shell=bash disable=SC2016
 
 pids=$(cat "$RUN"/h[123].pid)
-holder=$(lease_number)
+holder=$(lease_number 1)
 epoch=$(shoal 1 status --json | jq '.[0].epoch')
 counter() { shoal "$1" status --json | jq ".[0].peerPlane.$2"; }
 # All that was dropped at a host.

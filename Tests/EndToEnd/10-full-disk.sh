@@ -1,4 +1,5 @@
 # A host with a full disk says so; the others go on, also when it was the leaseholder; with space it recovers by itself.
+# shellcheck shell=bash disable=SC2317
 
 make_disks() {
     local host
@@ -50,6 +51,7 @@ full_and_free() {
     eventually 10 "h$full catches up" caught_up
     expect "a change at the host that was full" shoal "$full" scale web=6 --wait
     eventually 15 "six sets run, each once" exactly_as_told "$full" web 6
+    expect_equal "sets, hosts and processes" "$kept" "$(slots_and_pids "$full")"
 }
 # Large enough not to fit, and not the image that is there.
 mkdir -p "$WORK/large"
@@ -58,7 +60,7 @@ tar -C "$WORK/large" -cf "$WORK/large.tar" large
 pack_image "$WORK/large.tar" "$WORK/web2.tar" demo/large:1
 rm -r "$WORK/large" "$WORK/large.tar"
 full_and_free "$(follower_number)"
-full_and_free "$(lease_number)"
+full_and_free "$(lease_number 1)"
 expect "delete" shoal 1 delete web --yes --wait
 eventually 15 "nothing runs after that" nothing_runs
 cluster_down_all

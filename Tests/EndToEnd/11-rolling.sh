@@ -1,4 +1,5 @@
 # A changed command replaces the sets one after the other; logs and exec reach every set from every host; the end leaves nothing.
+# shellcheck shell=bash
 
 service() {
     cat <<YAML

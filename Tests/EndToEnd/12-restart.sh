@@ -1,4 +1,5 @@
 # All agents end, by SIGTERM and by SIGKILL, and start again: containers keep running, services are known, a new lease.
+# shellcheck shell=bash
 
 expect "apply" shoal 1 apply -f "$REPO/Config/examples/web.yaml" --wait
 before=$(slots_and_pids)

@@ -1,5 +1,6 @@
-# What the end-to-end scenarios are written with. Sourced by run, never run.
-# shellcheck shell=bash
+# What the end-to-end scenarios are written with. Sourced by run, never run; WORK is a folder for
+# whatever they write, and INSTANCES a file that collects what hosts call their things.
+# shellcheck shell=bash disable=SC2153
 # shellcheck source=Tools/cluster.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../Tools/cluster.sh"
 
@@ -36,7 +37,7 @@ expect_near() { expect_between "$1 (within 15 %)" $(($2 * 85 / 100)) $(($2 * 115
 
 expect_match() { [[ $3 =~ $2 ]] || failed "$1" "text like: $2" "${3:0:600}"; }
 
-# eventually SECONDS WHAT COMMAND...: the command succeeds in time; TOOK is how long it took in ms.
+# eventually SECONDS WHAT COMMAND...: the command succeeds in time.
 eventually() {
     local limit=$1 what=$2 start
     shift 2
@@ -46,7 +47,6 @@ eventually() {
             || failed "$what" "within $limit s: $*" "not: $(head -c 600 "$WORK/last-try")"
         sleep 0.05
     done
-    TOOK=$(($(now_ms) - start))
 }
 
 # refused WHAT CODE PATTERN COMMAND...: the command fails with that exit code and says why in a few
@@ -102,10 +102,10 @@ agree_on_leaseholder() {
 agents_alive() { agent_alive 1 && agent_alive 2 && agent_alive 3; }
 
 # A number of the host that does (not) hold the lease.
-lease_number() { local name; name=$(leaseholder "${1:-1}"); echo "${name#h}"; }
+lease_number() { local name; name=$(leaseholder "$1"); echo "${name#h}"; }
 follower_number() {
     local holder host
-    holder=$(lease_number)
+    holder=$(lease_number 1)
     for host in 3 2 1; do [ "$host" != "$holder" ] && echo "$host" && return; done
 }
 
