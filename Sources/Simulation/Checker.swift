@@ -145,7 +145,17 @@ extension World {
                 "rule 2: a write at index \(checker.acknowledgedIndex) was acknowledged and is lost"
             )
         }
+        try checkVotersAtRest(first)
         try checkSetsAtRest(first.state)
+    }
+
+    /// Rule 2: as many live hosts vote as it takes to bear the loss of a minority.
+    private func checkVotersAtRest(_ peer: Peer) throws(Violation) {
+        let wanted = hosts.count >= 5 ? 5 : hosts.count >= 3 ? 3 : 1
+        let voters = peer.consensus.voters.count { voter in hosts.contains { $0.id == voter } }
+        guard voters >= wanted else {
+            throw Violation("rule 2: only \(voters) of \(hosts.count) hosts vote")
+        }
     }
 
     /// Rule 7: every runnable set runs, where it should, once; and nothing else does.

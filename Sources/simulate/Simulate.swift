@@ -1,6 +1,6 @@
 import ArgumentParser
 import Base
-import Foundation
+import FoundationEssentials
 import Simulation
 
 /// The simulator's command line: many seeds, or one seed again in full detail.
