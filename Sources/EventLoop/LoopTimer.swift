@@ -51,8 +51,11 @@ package final class LoopTimer {
         func start(after delay: Duration) {
             guard !isClosed else { return }
             let nanoseconds = max(0, delay.inNanoseconds)
+            // The loop counts whole milliseconds and rounds its own time down: one more, or a timer
+            // that is started late in a millisecond fires up to one early.
             let milliseconds = UInt64(
-                nanoseconds / 1_000_000 + (nanoseconds % 1_000_000 > 0 ? 1 : 0))
+                nanoseconds / 1_000_000 + (nanoseconds % 1_000_000 > 0 ? 1 : 0)
+                    + (nanoseconds > 0 ? 1 : 0))
             // The loop's clock stands still during a callback.
             uv_update_time(loop.uvLoop)
             uv_timer_start(
