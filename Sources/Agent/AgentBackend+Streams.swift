@@ -34,12 +34,47 @@ extension AgentBackend {
         }
         try await withThrowingTaskGroup(of: Void.self) { group in
             for placement in placed {
-                group.addTask {
-                    try await logs(placement, request, local: look.me, send: send)
-                }
+                group.addTask { try await logs(from: placement, request, send: send) }
             }
             try await group.waitForAll()
         }
+    }
+
+    /// The log of one slot.
+    ///
+    /// Followed, it goes on where the slot goes: after a restart of the host's
+    /// agent, and on another host.
+    private func logs(
+        from first: Placement, _ request: LogRequest,
+        send: @escaping @Sendable (LogLine) async throws -> Void
+    ) async throws {
+        let progress = LogProgress()
+        let forward: @Sendable (LogLine) async throws -> Void = { line in
+            guard await progress.isNew(line) else { return }
+            try await send(line)
+        }
+        var request = request
+        var placement: Placement? = first
+        var isFirst = true
+        repeat {
+            if let placement {
+                do {
+                    let me = await driver.read { peer, _ in peer.id }
+                    try await logs(placement, request, local: me, send: forward)
+                } catch
+                    where request.follow && !Task.isCancelled && !(isFirst && error is ControlError)
+                {
+                    // Its host is away, or the set is on its way to another: tried again below.
+                }
+            }
+            guard request.follow else { return }
+            isFirst = false
+            request.tail = 1_000
+            await progress.reconnect()
+            try await Task.sleep(for: .seconds(1))
+            guard let slot = await look().state.slot(first.slot) else { return }
+            placement = slot.placement
+        } while true
     }
 
     private func logs(
@@ -144,8 +179,8 @@ extension AgentBackend {
         try await channel.send(PeerCommand(arguments: request.command))
         try await channel.confirm()
         let feeding = Task {
-            for await bytes in input { try await channel.stream.send(bytes) }
-            await channel.stream.finish()
+            for await bytes in input { try await channel.send(PeerInputPiece.bytes(bytes)) }
+            try await channel.send(PeerInputPiece.end)
         }
         defer { feeding.cancel() }
         while let frame = try await channel.receive(PeerExecFrame.self) {
@@ -168,6 +203,16 @@ extension AgentBackend {
 
     /// Hands on a command's output and its exit code; ends the command when nobody listens.
     private func forward(
+        _ running: RunningCommand, _ deliver: (PeerExecFrame) async throws -> Void
+    ) async throws {
+        try await withTaskCancellationHandler {
+            try await forwardAll(running, deliver)
+        } onCancel: {
+            running.end()
+        }
+    }
+
+    private func forwardAll(
         _ running: RunningCommand, _ deliver: (PeerExecFrame) async throws -> Void
     ) async throws {
         do {
@@ -262,10 +307,13 @@ extension AgentBackend {
         try await channel.send(PeerReply.ready)
         let reading = Task {
             do {
-                while let bytes = try await channel.receiveBytes() {
-                    try? await running.write(bytes)
+                // Goes on after the end of the input: only a reader sees that the asker is gone.
+                while let piece = try await channel.receive(PeerInputPiece.self) {
+                    switch piece {
+                    case .bytes(let bytes): try? await running.write(bytes)
+                    case .end: await running.closeInput()
+                    }
                 }
-                await running.closeInput()
             } catch {
                 // The asker is gone; so goes the command.
                 running.end()
@@ -326,5 +374,35 @@ extension SetKeeper {
         }
         guard !command.isEmpty else { throw ControlError(.invalid, "no command was given") }
         return try await runtime.exec(containerID(slot, chosen), command: command)
+    }
+}
+
+/// How far a followed log was handed on, so that a new connection repeats nothing.
+private actor LogProgress {
+    /// By container: the time of its last line, and how many lines had that time.
+    private var last: [String: (time: String, count: Int)] = [:]
+    /// What a new connection has to skip of each container.
+    private var skip: [String: (time: String, count: Int)] = [:]
+
+    /// The next lines come from a new connection, which begins before the last one's end.
+    func reconnect() { skip = last }
+
+    /// True for a line that was not handed on yet.
+    ///
+    /// Times are RFC 3339 of one form, so their texts compare as they do; lines that were written
+    /// at once share theirs.
+    func isNew(_ line: LogLine) -> Bool {
+        if let (time, count) = skip[line.container] {
+            if line.time < time { return false }
+            if line.time == time, count > 0 {
+                skip[line.container] = (time, count - 1)
+                return false
+            }
+            skip[line.container] = nil
+        }
+        let before = last[line.container]
+        let known = before.map { $0.time == line.time ? $0.count : 0 } ?? 0
+        last[line.container] = (line.time, known + 1)
+        return true
     }
 }

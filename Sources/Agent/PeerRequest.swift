@@ -179,6 +179,30 @@ struct PeerLogLine: WireCodable, Sendable {
     }
 }
 
+/// One piece of a command's standard input, or its end.
+enum PeerInputPiece: WireCodable, Sendable {
+    case bytes([UInt8])
+    case end
+
+    func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .bytes(let bytes):
+            writer.write(byte: 1)
+            writer.write(counted: bytes)
+        case .end:
+            writer.write(byte: 2)
+        }
+    }
+
+    init(from reader: inout ByteReader) throws(WireError) {
+        switch try reader.readByte() {
+        case 1: self = .bytes(try reader.readCounted(maximum: 1 << 20))
+        case 2: self = .end
+        case let other: throw .unknownCase(what: "input", value: UInt64(other))
+        }
+    }
+}
+
 /// One piece of a command's output, or its end.
 enum PeerExecFrame: WireCodable, Sendable {
     case standardOutput([UInt8])
