@@ -31,8 +31,8 @@ extension ReplicatedState {
         guard hosts.count < Limits.hosts else {
             throw CommandRefusal(
                 .tooMany,
-                "the cluster has \(Limits.hosts) hosts already; forget lost ones with "
-                    + "`shoal forget HOST`")
+                "the cluster has \(Limits.hosts) hosts already, lost ones among "
+                    + "them: that is the most there can be")
         }
         let record = HostRecord(
             registration: registration, status: .active, statusReason: "",

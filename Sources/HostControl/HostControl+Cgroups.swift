@@ -142,8 +142,12 @@ extension HostControl {
         func used() throws(HostControlError) -> Int {
             number(try KernelFile.read("\(folder)/memory.current")) ?? 0
         }
+        // Where nothing runs nobody can be killed; what such a group still holds is the kernel's
+        // stock of charges, 64 pages a processor, which it gives back when the limit is written.
+        let events = (try? KernelFile.read("\(folder)/cgroup.events")) ?? ""
+        let isEmpty = events.split(separator: "\n").contains("populated 0")
         let before = try used()
-        if before > bytes {
+        if before > bytes, !isEmpty {
             // Fails when not all could be reclaimed, which the next reading tells. Since Linux 5.19.
             try? KernelFile.write("\(before - bytes)", to: "\(folder)/memory.reclaim")
             let after = try used()
