@@ -55,7 +55,8 @@ enum HostFiles {
                 .host, "write \(path)", cause: lastError,
                 advice: "check the space and the rights of that folder")
         }
-        let temporary = path + ".new"
+        // A name of its own: two writers of one file must not take each other's half away.
+        let temporary = "\(path).\(UInt32.random(in: .min ... .max)).new"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
         guard descriptor >= 0 else { throw fail() }
         fchmod(descriptor, mode)
