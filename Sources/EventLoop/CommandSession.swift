@@ -11,7 +11,9 @@ final class CommandSession {
     private var graceTimer: LoopTimer?
     private var chunks: [Chunk] = []
     private var bufferedBytes = 0
-    private var openOutputs = 2
+    /// The outputs that have not ended; one that has is never read again, or it would end twice.
+    private var openStreams: [Chunk.Stream] = [.standardOutput, .standardError]
+    private var openOutputs: Int { openStreams.count }
     private var exitCode: Int32?
     private var reader: ((Chunk?) -> Void)?
     private var exitWaiters: [(Int32) -> Void] = []
@@ -46,8 +48,8 @@ final class CommandSession {
         let chunk = chunks.removeFirst()
         bufferedBytes -= chunk.bytes.count
         if bufferedBytes < CommandSession.bufferedBytesMax {
-            child?.output?.resumeReading()
-            child?.error?.resumeReading()
+            if openStreams.contains(.standardOutput) { child?.output?.resumeReading() }
+            if openStreams.contains(.standardError) { child?.error?.resumeReading() }
         }
         handler(chunk)
     }
@@ -80,8 +82,9 @@ final class CommandSession {
 
     private func didRead(_ event: ByteStream.Event, _ stream: Chunk.Stream) {
         guard case .bytes(let bytes) = event else {
-            openOutputs -= 1
-            if openOutputs == 0 { endOutputs() }
+            guard openStreams.contains(stream) else { return }
+            openStreams.removeAll { $0 == stream }
+            if openStreams.isEmpty { endOutputs() }
             return
         }
         let chunk = Chunk(stream: stream, bytes: bytes)
@@ -109,7 +112,7 @@ final class CommandSession {
     /// Ends both outputs; after the exit, with what the pipes still hold.
     private func endOutputs() {
         if exitCode != nil, openOutputs > 0 { keepRest() }
-        openOutputs = 0
+        openStreams = []
         graceTimer?.close()
         child?.output?.close()
         child?.error?.close()
