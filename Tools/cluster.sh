@@ -238,6 +238,11 @@ has_running_away() {
         '[.[] | select(.service == $service and .phase == "running" and .host != $lost)] | length')" = "$3" ]
 }
 
+# The namespaces of a host's sets, by the host's short name for what it makes in the kernel.
+set_namespaces() { ip netns list | cut -d' ' -f1 | grep "^shoal-$1-"; }
+# The hosts that cluster_down ended: leftovers looks for what is still theirs.
+INSTANCES_ENDED=
+
 # Ends and removes everything: processes, mounts, namespaces, cgroups, folders. Also when half of
 # it was never made.
 cluster_down() {
@@ -251,8 +256,13 @@ cluster_down() {
     done
     for host in $(seq "$HOSTS"); do
         if [ -f "$DATA/h$host/instance" ]; then
-            ip netns list | cut -d' ' -f1 | grep "$(cat "$DATA/h$host/instance")" \
-                | while read -r namespace; do ip netns del "$namespace" 2> /dev/null; done
+            INSTANCES_ENDED+=" $(cat "$DATA/h$host/instance")"
+            # A command that the killed agent had just started may still be adding one.
+            for _ in 1 2 3; do
+                set_namespaces "$(cat "$DATA/h$host/instance")" \
+                    | while read -r namespace; do ip netns del "$namespace" 2> /dev/null; done
+                sleep 0.1
+            done
         fi
         ip netns del "$(namespace "$host")" 2> /dev/null
         find /sys/fs/cgroup -depth -type d -path "*/$(namespace "$host")*" 2> /dev/null \
@@ -265,7 +275,9 @@ cluster_down() {
 
 # What a cluster of ours would leave behind, one a line; nothing when all is clean.
 leftovers() {
+    local instance
     ip netns list | cut -d' ' -f1 | grep -E "^$CLUSTER-(h[0-9]|switch)"
+    for instance in $INSTANCES_ENDED; do set_namespaces "$instance"; done
     grep -oE " ($DATA|$RUN)/[^ ]*" /proc/self/mounts
     find /sys/fs/cgroup -maxdepth 3 -type d -name "$CLUSTER-h[0-9]" 2> /dev/null
     pgrep -fa "^$SHOAL agent .*$RUN" || true
