@@ -26,12 +26,12 @@ package actor PeerDriver {
         /// Gossip's members changed.
         package var members: @Sendable ([Member]) -> Void
         /// A peer opened a stream to this host.
-        package var stream: @Sendable (SenderIdentity, [UInt8], PeerStream) -> Void
+        package var stream: @Sendable (PeerIdentity, [UInt8], PeerStream) -> Void
 
         package init(
             order: @escaping @Sendable (HostOrder) -> Void,
             members: @escaping @Sendable ([Member]) -> Void,
-            stream: @escaping @Sendable (SenderIdentity, [UInt8], PeerStream) -> Void
+            stream: @escaping @Sendable (PeerIdentity, [UInt8], PeerStream) -> Void
         ) {
             self.order = order
             self.members = members
@@ -161,8 +161,8 @@ package actor PeerDriver {
         switch output {
         case .persist(let request):
             persistQueue.append(request)
-        case .sendDatagram(let bytes, let address):
-            plane.assumeIsolated { $0.send(datagram: bytes, to: address) }
+        case .sendDatagram(let bytes, let address, let receiver):
+            plane.assumeIsolated { $0.send(datagram: bytes, to: address, receiver: receiver) }
         case .sendMessage(let bytes, let host, let address):
             plane.assumeIsolated { $0.send(message: bytes, to: host, at: address) }
         case .run(let order):
@@ -284,6 +284,8 @@ extension PeerPlaneCounters {
             "messagesSent": messagesSent, "streamsReceived": streamsReceived, "forged": forged,
             "replayed": replayed, "truncated": truncated, "oversized": oversized,
             "foreign": foreign, "wrongCluster": wrongCluster, "staleBoot": staleBoot, "own": own,
+            "misdirected": misdirected, "unintroduced": unintroduced,
+            "introductions": introductions,
             "queueFull": queueFull, "messagesLost": messagesLost,
             "handshakeFailed": handshakeFailed, "connectFailed": connectFailed,
             "tooManyConnections": tooManyConnections, "protocolErrors": protocolErrors,

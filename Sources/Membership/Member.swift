@@ -50,6 +50,9 @@ package struct Member: Sendable, Equatable {
         self.facts = facts
     }
 
+    /// The start of its agent that takes our datagrams.
+    package var identity: PeerIdentity { PeerIdentity(hostID: id, bootEpoch: bootEpoch) }
+
     /// The belief's age: of two beliefs about one host the one with the greater tuple wins.
     ///
     /// Being a total order makes merging commutative, so the order of arrival never matters.

@@ -60,7 +60,7 @@ extension MembershipCore {
         guard peerCount > 0, !rumors.isEmpty, nextGossipAt <= now else { return }
         nextGossipAt = now + config.gossipInterval
         for peer in randomPeers(config.gossipFanout) where !rumors.isEmpty {
-            outputs.append(.send(message(.gossip), to: members[peer].address))
+            outputs.append(.send(message(.gossip), to: members[peer]))
         }
     }
 
@@ -88,7 +88,7 @@ extension MembershipCore {
         {
             nextNoticeAt = now + config.gossipInterval
             outputs.append(
-                .send(self.message(.gossip, first: source.id), to: source.address))
+                .send(self.message(.gossip, first: source.id), to: source))
         }
     }
 
@@ -101,7 +101,7 @@ extension MembershipCore {
             guard target == id else { return }
             let first = isWrong(about: source.id) ? source.id : nil
             outputs.append(
-                .send(message(.ack(sequence: sequence), first: first), to: source.address))
+                .send(message(.ack(sequence: sequence), first: first), to: source))
         case .ack(let sequence): receiveAck(sequence, from: source, into: &outputs)
         case .nack(let sequence): receiveNack(sequence, from: source)
         case .pingRequest(let sequence, let target):

@@ -28,7 +28,7 @@ struct Relay: Sendable {
     /// The number of the request.
     let requestSequence: UInt64
     /// Who asked.
-    let requester: SocketAddress
+    let requester: Source
     /// When we say that we had no answer.
     let nackAt: Instant
 }
@@ -88,7 +88,7 @@ extension MembershipCore {
             probe?.relays.append(members[peer].id)
             let request = MembershipMessage.Body.pingRequest(
                 sequence: current.sequence, target: current.target)
-            outputs.append(.send(message(request), to: members[peer].address))
+            outputs.append(.send(message(request), to: members[peer]))
         }
     }
 
@@ -111,7 +111,7 @@ extension MembershipCore {
         let target = members[index]
         let body = MembershipMessage.Body.ping(sequence: sequence, target: target.id)
         let first = target.status == .alive ? nil : target.id
-        outputs.append(.send(message(body, first: first), to: target.address))
+        outputs.append(.send(message(body, first: first), to: target))
     }
 
     // MARK: - Answers
@@ -148,14 +148,14 @@ extension MembershipCore {
         guard relays.count < config.relaysMax, target != id else { return }
         guard let index = find(target) else {
             outputs.append(
-                .send(message(.nack(sequence: requestSequence)), to: source.address))
+                .send(message(.nack(sequence: requestSequence)), to: source))
             return
         }
         let sequence = nextSequence()
         relays.append(
             Relay(
                 sequence: sequence, target: target, requestSequence: requestSequence,
-                requester: source.address, nackAt: now + config.probeTimeout))
+                requester: source, nackAt: now + config.probeTimeout))
         sendPing(to: index, sequence: sequence, into: &outputs)
     }
 

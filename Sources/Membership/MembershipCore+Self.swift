@@ -34,7 +34,7 @@ extension MembershipCore {
         // Whoever told us is waiting for this most.
         if source.id != id, nextNoticeAt <= now {
             nextNoticeAt = now + config.gossipInterval
-            outputs.append(.send(message(.gossip), to: source.address))
+            outputs.append(.send(message(.gossip), to: source))
         }
     }
 
@@ -106,7 +106,7 @@ extension MembershipCore {
         leaveRoundsLeft = peerCount == 0 ? 0 : leaveRoundsLeft - 1
         nextLeaveAt = now + config.gossipInterval
         for peer in randomPeers(max(config.gossipFanout, 5)) {
-            outputs.append(.send(message(.gossip), to: members[peer].address))
+            outputs.append(.send(message(.gossip), to: members[peer]))
         }
     }
 

@@ -5,8 +5,9 @@ import ClusterModel
 struct Pull: Sendable {
     /// The number that the next page must carry.
     var number: UInt64
-    /// Whom to ask: all seeds until one answers, then that one.
-    var addresses: [SocketAddress]
+    /// Whom to ask: all seeds, of which only the addresses are known, until one answers; then that
+    /// one.
+    var peers: [(address: SocketAddress, identity: PeerIdentity?)]
     /// Everything up to this key has been read.
     var cursor: HostID?
     /// How often the same page was asked for.
@@ -42,22 +43,22 @@ extension MembershipCore {
     private mutating func startJoin(at now: Instant) {
         guard !seeds.isEmpty else { return }
         pull = Pull(
-            number: nextSequence(), addresses: seeds, resendAt: now, isJoin: true,
+            number: nextSequence(), peers: seeds.map { ($0, nil) }, resendAt: now, isJoin: true,
             isFirst: peerCount == 0, wantsReturn: true)
     }
 
     private mutating func startPull(
-        from address: SocketAddress, wantsReturn: Bool, at now: Instant
+        from address: SocketAddress, _ identity: PeerIdentity, wantsReturn: Bool, at now: Instant
     ) {
         guard pull == nil else { return }
         pull = Pull(
-            number: nextSequence(), addresses: [address], cursor: syncCursor, resendAt: now,
+            number: nextSequence(), peers: [(address, identity)], cursor: syncCursor, resendAt: now,
             isJoin: false, isFirst: false, wantsReturn: wantsReturn)
     }
 
     /// Compares tables soon with a member that came back: it knows its side of the partition.
     mutating func compareSoon(with member: Member, at now: Instant) {
-        startPull(from: member.address, wantsReturn: true, at: now)
+        startPull(from: member.address, member.identity, wantsReturn: true, at: now)
     }
 
     /// Starts the regular comparison and asks again for what did not come.
@@ -67,7 +68,9 @@ extension MembershipCore {
             let jitter = random.duration(in: .zero...config.syncInterval / 4)
             nextSyncAt = now + config.syncInterval - config.syncInterval / 8 + jitter
             if pull == nil, let peer = randomPeers(1).first {
-                startPull(from: members[peer].address, wantsReturn: true, at: now)
+                startPull(
+                    from: members[peer].address, members[peer].identity, wantsReturn: true,
+                    at: now)
             }
         }
         guard var current = pull, current.resendAt <= now else { return }
@@ -88,7 +91,9 @@ extension MembershipCore {
             wantsReturn: current.wantsReturn && current.pages == 0)
         var message = MembershipMessage(sender: ownRecord, body: request)
         message.updates = [update(at: selfIndex, withFacts: true, at: now)]
-        for address in current.addresses { outputs.append(.send(message, to: address)) }
+        for peer in current.peers {
+            outputs.append(.send(message, to: peer.address, receiver: peer.identity))
+        }
     }
 
     /// Takes the next page; its updates have been merged already.
@@ -105,7 +110,7 @@ extension MembershipCore {
             return
         }
         current.cursor = next
-        current.addresses = [source.address]
+        current.peers = [(source.address, source.identity)]
         current.number = nextSequence()
         current.attempts = 0
         current.resendAt = now
@@ -158,9 +163,9 @@ extension MembershipCore {
             index += 1
         }
         page.body = .syncPage(number: number, next: next)
-        outputs.append(.send(page, to: source.address))
+        outputs.append(.send(page, to: source))
         if wantsReturn, digests != digest.buckets {
-            startPull(from: source.address, wantsReturn: false, at: now)
+            startPull(from: source.address, source.identity, wantsReturn: false, at: now)
         }
     }
 

@@ -237,4 +237,19 @@ struct Source: Sendable {
     let id: HostID
     let bootEpoch: BootEpoch
     let address: SocketAddress
+
+    /// The start of the agent that sent it.
+    var identity: PeerIdentity { PeerIdentity(hostID: id, bootEpoch: bootEpoch) }
+}
+
+extension MembershipOutput {
+    /// Sends to the start of a member's agent that we know of.
+    static func send(_ message: MembershipMessage, to member: Member) -> MembershipOutput {
+        .send(message, to: member.address, receiver: member.identity)
+    }
+
+    /// Answers where a message came from.
+    static func send(_ message: MembershipMessage, to source: Source) -> MembershipOutput {
+        .send(message, to: source.address, receiver: source.identity)
+    }
 }

@@ -21,7 +21,10 @@ package enum MembershipInput: Sendable {
 /// What the interpreter must do for membership.
 package enum MembershipOutput: Sendable {
     /// Send one datagram; it may get lost. Its encoding has at most `datagramBytesMax` bytes.
-    case send(MembershipMessage, to: SocketAddress)
+    ///
+    /// Only the receiver may take it: that start of that host's agent, or a newer one. It is nil
+    /// for a seed, of which no more than the address is known.
+    case send(MembershipMessage, to: SocketAddress, receiver: PeerIdentity?)
     /// Take note that a member's status, boot epoch, address or facts changed.
     ///
     /// `from` is the status before; nil when the member is new here.

@@ -186,8 +186,8 @@ extension Peer {
         membership.handle(input, at: now, into: &produced)
         for output in produced {
             switch output {
-            case .send(let message, let address):
-                outputs.append(.sendDatagram(message.encoded, to: address))
+            case .send(let message, let address, let receiver):
+                outputs.append(.sendDatagram(message.encoded, to: address, receiver: receiver))
             case .changed(let member, let before):
                 // Changed facts decide nothing here; at thousands of hosts they are frequent.
                 if before != member.status { leader.hostsChanged = true }

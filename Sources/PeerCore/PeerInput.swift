@@ -34,8 +34,9 @@ package enum PeerInput: Sendable {
 package enum PeerOutput: Sendable {
     /// Make this durable, then hand in `.persisted(ticket)`.
     case persist(PersistRequest)
-    /// Send a datagram; it may be lost.
-    case sendDatagram([UInt8], to: SocketAddress)
+    /// Send a datagram; it may be lost. Only the receiver may take it: that start of that host's
+    /// agent, or a newer one; nil is for whoever is at the address.
+    case sendDatagram([UInt8], to: SocketAddress, receiver: PeerIdentity?)
     /// Send over the kept connection to that host; it may be lost when the connection breaks.
     case sendMessage([UInt8], to: HostID, at: SocketAddress)
     /// Make this set run and report with `.observed`. Idempotent.

@@ -29,6 +29,8 @@ struct SimulatedHost {
     var peer: Peer?
     /// Counts starts of the agent.
     var bootEpoch = BootEpoch(0)
+    /// This start of its agent.
+    var identity: PeerIdentity { PeerIdentity(hostID: id, bootEpoch: bootEpoch) }
     /// Its log.
     var disk = SimulatedDisk()
     /// Its sets, sorted by slot: they outlive the agent, as conmon's do.

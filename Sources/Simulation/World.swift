@@ -11,7 +11,7 @@ import PeerCore
 package struct World {
     /// What may happen.
     enum Event {
-        case datagram([UInt8], from: HostID, bootEpoch: BootEpoch, address: SocketAddress, to: Int)
+        case datagram([UInt8], from: PeerIdentity, address: SocketAddress, to: Int, PeerIdentity)
         case message([UInt8], from: Int, id: HostID, bootEpoch: BootEpoch, to: HostID)
         case tick(host: Int)
         case deferred(PeerInput, host: Int, id: HostID, bootEpoch: BootEpoch)
@@ -50,6 +50,8 @@ package struct World {
     var isCut: [[Bool]]
     /// When the last message of a pair arrives: messages keep their order.
     var lastArrival: [[Instant]]
+    /// The newest start of each host that each start of an agent has heard from.
+    var heard: [PeerIdentity: [HostID: BootEpoch]] = [:]
     var faultsAreOn = true
     var checker = Checker()
     /// What users asked for and were told.
@@ -150,10 +152,8 @@ package struct World {
 
     private mutating func happen(_ event: Event) {
         switch event {
-        case .datagram(let bytes, let sender, let bootEpoch, let address, let receiver):
-            feed(
-                .datagram(bytes, from: sender, bootEpoch: bootEpoch, address: address),
-                to: receiver)
+        case .datagram(let bytes, let sender, let address, let host, let receiver):
+            deliver(bytes, from: sender, address: address, to: host, meantFor: receiver)
         case .message(let bytes, let sender, let id, let bootEpoch, let receiver):
             // A connection dies with the process that opened it, and knows whom it reaches.
             guard hosts[sender].id == id, hosts[sender].bootEpoch == bootEpoch,
@@ -236,8 +236,8 @@ package struct World {
         case .persist(let request):
             hosts[host].disk.write(request)
             flushIfIdle(host)
-        case .sendDatagram(let bytes, let address):
-            sendDatagram(bytes, from: host, to: address)
+        case .sendDatagram(let bytes, let address, let receiver):
+            sendDatagram(bytes, from: host, to: address, receiver: receiver)
         case .sendMessage(let bytes, let id, _):
             sendMessage(bytes, from: host, to: id)
         case .run(let order):

@@ -95,13 +95,13 @@ final class Connection {
     let remote: SocketAddress
     let isInbound: Bool
     /// Who is on the other side; proven from `established` on.
-    private(set) var peer: SenderIdentity?
+    private(set) var peer: PeerIdentity?
     /// The owner's handler.
     var handler: ((Event) -> Void)?
     /// The plane's: for its books.
     var onClosed: ((Connection, ConnectionEnd) -> Void)?
     /// Says whether this start of that host may connect.
-    var admits: ((SenderIdentity) -> Bool)?
+    var admits: ((PeerIdentity) -> Bool)?
 
     private let stream: TCPStream
     private let side: Handshake.Side
@@ -310,7 +310,7 @@ final class Connection {
         return try stepFrame()
     }
 
-    private func establish(_ peer: SenderIdentity, proof: [UInt8]?) {
+    private func establish(_ peer: PeerIdentity, proof: [UInt8]?) {
         guard admits?(peer) ?? true else { return close(.staleBoot) }
         self.peer = peer
         phase = .open

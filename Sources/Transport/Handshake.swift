@@ -2,7 +2,7 @@ import Base
 
 /// The keys and the other side of a connection whose handshake succeeded.
 struct HandshakeResult {
-    var peer: SenderIdentity
+    var peer: PeerIdentity
     var sealing: FrameCipher
     var opening: FrameCipher
 }
@@ -92,7 +92,7 @@ enum Handshake {
             }
             let master = transcript.master(shared: shared, signature: signature)
             let result = HandshakeResult(
-                peer: SenderIdentity(
+                peer: PeerIdentity(
                     hostID: peer, bootEpoch: BootEpoch(number(bigEndian: text[64..<72]))),
                 sealing: FrameCipher(key: Sodium.derive("to responder", from: master)),
                 opening: FrameCipher(key: Sodium.derive("to initiator", from: master)))
@@ -134,7 +134,7 @@ enum Handshake {
             proofMessage = transcript.proofMessage(after: signature)
             let master = transcript.master(shared: shared, signature: signature)
             result = HandshakeResult(
-                peer: SenderIdentity(
+                peer: PeerIdentity(
                     hostID: peer, bootEpoch: BootEpoch(number(bigEndian: text[80..<88]))),
                 sealing: FrameCipher(key: Sodium.derive("to initiator", from: master)),
                 opening: FrameCipher(key: Sodium.derive("to responder", from: master)))

@@ -38,9 +38,11 @@ package actor PeerPlane {
 
     /// Sends a datagram; it may be lost, be overtaken, or never have existed.
     ///
-    /// One longer than `datagramPayloadMax` is dropped and counted.
-    package func send(datagram: [UInt8], to address: SocketAddress) {
-        core.send(datagram: datagram, to: address)
+    /// Only the named start of the receiver's agent takes it, or a newer one that we have heard of;
+    /// nil is for whoever is at the address, who is asked for its name first. One longer than
+    /// `datagramPayloadMax` is dropped and counted.
+    package func send(datagram: [UInt8], to address: SocketAddress, receiver: PeerIdentity?) {
+        core.send(datagram: datagram, to: address, receiver: receiver)
     }
 
     /// Sends a message over the connection that is kept to this peer; never waits.

@@ -30,6 +30,8 @@ package struct PeerPlaneConfiguration: Sendable {
     package var backOffMin = Duration.milliseconds(100)
     /// The longest wait between two attempts: a peer that came back is reached within it.
     package var backOffMax = Duration.seconds(1)
+    /// Addresses for which the last datagram is kept until the host there has said who it is.
+    package var awaitingIntroductionMax = 64
     /// Senders whose datagrams are watched for replays; see `SenderTable`.
     package var sendersMax = 20_000
     /// Connections from others, all together; further ones are refused.
@@ -54,16 +56,16 @@ package struct PeerPlaneConfiguration: Sendable {
 /// An actor on the same loop may use `assumeIsolated` in them.
 package struct PeerPlaneHandlers: Sendable {
     /// A datagram came: from whom, from where, and what.
-    package var datagram: @Sendable (SenderIdentity, SocketAddress, [UInt8]) -> Void
+    package var datagram: @Sendable (PeerIdentity, SocketAddress, [UInt8]) -> Void
     /// A message came; in order, and each once, while the sender's connection lasts.
-    package var message: @Sendable (SenderIdentity, [UInt8]) -> Void
+    package var message: @Sendable (PeerIdentity, [UInt8]) -> Void
     /// A peer opened a stream with this header; dropping the stream cancels it.
-    package var stream: @Sendable (SenderIdentity, _ header: [UInt8], PeerStream) -> Void
+    package var stream: @Sendable (PeerIdentity, _ header: [UInt8], PeerStream) -> Void
 
     package init(
-        datagram: @escaping @Sendable (SenderIdentity, SocketAddress, [UInt8]) -> Void,
-        message: @escaping @Sendable (SenderIdentity, [UInt8]) -> Void,
-        stream: @escaping @Sendable (SenderIdentity, _ header: [UInt8], PeerStream) -> Void
+        datagram: @escaping @Sendable (PeerIdentity, SocketAddress, [UInt8]) -> Void,
+        message: @escaping @Sendable (PeerIdentity, [UInt8]) -> Void,
+        stream: @escaping @Sendable (PeerIdentity, _ header: [UInt8], PeerStream) -> Void
     ) {
         self.datagram = datagram
         self.message = message
@@ -99,6 +101,12 @@ package struct PeerPlaneCounters: Sendable, Equatable {
     package var wrongCluster: UInt64 = 0
     /// Datagrams and connections dropped: from an older start of a host's agent.
     package var staleBoot: UInt64 = 0
+    /// Datagrams dropped: for another host, or for an earlier start of this agent's.
+    package var misdirected: UInt64 = 0
+    /// Datagrams dropped and answered with an introduction: they do not name this start of ours.
+    package var unintroduced: UInt64 = 0
+    /// Introductions taken: the answers to our datagrams that named nobody, or an older start.
+    package var introductions: UInt64 = 0
     /// Datagrams dropped: with our own identity.
     package var own: UInt64 = 0
     /// Messages dropped: too many wait for the peer.

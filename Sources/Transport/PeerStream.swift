@@ -7,7 +7,7 @@ import EventLoop
 /// both sides had finished. A task that is cancelled while it waits here cancels the stream.
 package final class PeerStream: Sendable {
     /// Who is on the other side; proven.
-    package let peer: SenderIdentity
+    package let peer: PeerIdentity
     private let loop: EventLoop
     // Touched on the loop's thread only.
     nonisolated(unsafe) private let session: StreamSession

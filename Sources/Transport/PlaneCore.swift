@@ -23,6 +23,8 @@ final class PlaneCore {
     /// Numbers of the inbound connections without a proof of identity; the lowest is the oldest.
     var unproven: Set<UInt64> = []
     var senders: SenderTable
+    /// The last datagram to each address whose host did not say yet who it is; oldest first.
+    private var awaitingIntroduction: [(address: SocketAddress, datagram: [UInt8])] = []
 
     private let codec: DatagramCodec
     private var sequence: UInt64 = 0
@@ -86,19 +88,44 @@ final class PlaneCore {
 
     // MARK: - Datagrams
 
-    func send(datagram: [UInt8], to address: SocketAddress) {
-        guard let datagrams, datagram.count <= configuration.datagramPayloadMax else {
+    /// Sends to one start of a host's agent, or to whoever is at the address.
+    func send(datagram: [UInt8], to address: SocketAddress, receiver: PeerIdentity?) {
+        guard let receiver else {
+            awaitingIntroduction.removeAll { $0.address == address }
+            if awaitingIntroduction.count >= configuration.awaitingIntroductionMax {
+                awaitingIntroduction.removeFirst()
+            }
+            awaitingIntroduction.append((address, datagram))
+            return send(datagram, as: .payload, to: address, receiver: nil)
+        }
+        // Its agent may have been started again since the caller heard of it.
+        var newest = receiver
+        if let known = senders.bootEpoch(of: receiver.hostID), known > newest.bootEpoch {
+            newest.bootEpoch = known
+        }
+        send(datagram, as: .payload, to: address, receiver: newest)
+    }
+
+    private func send(
+        _ payload: [UInt8], as kind: DatagramCodec.Kind, to address: SocketAddress,
+        receiver: PeerIdentity?
+    ) {
+        guard let datagrams, payload.count <= configuration.datagramPayloadMax else {
             counters.datagramsUnsent += 1
             return
         }
         sequence += 1
-        let sender = SenderIdentity(hostID: side.keys.hostID, bootEpoch: side.bootEpoch)
-        let header = DatagramCodec.Header(sender: sender, sequence: sequence)
-        if datagrams.send(codec.seal(datagram, header: header), to: address) {
+        let header = DatagramCodec.Header(
+            kind: kind, sender: ownIdentity, sequence: sequence, receiver: receiver)
+        if datagrams.send(codec.seal(payload, header: header), to: address) {
             counters.datagramsSent += 1
         } else {
             counters.datagramsUnsent += 1
         }
+    }
+
+    private var ownIdentity: PeerIdentity {
+        PeerIdentity(hostID: side.keys.hostID, bootEpoch: side.bootEpoch)
     }
 
     /// Takes a packet: what costs nothing is checked first, the seal last.
@@ -107,16 +134,17 @@ final class PlaneCore {
         do throws(DatagramCodec.Refusal) {
             header = try codec.header(of: packet)
         } catch {
-            switch error {
-            case .truncated: counters.truncated += 1
-            case .oversized: counters.oversized += 1
-            case .foreign: counters.foreign += 1
-            case .wrongCluster: counters.wrongCluster += 1
-            }
-            return
+            return count(error)
         }
         guard header.sender.hostID != side.keys.hostID else {
             counters.own += 1
+            return
+        }
+        // An introduction answers one start of ours; a payload may be for an older one.
+        let isOurs = header.receiver == ownIdentity
+        let mayBeOurs = header.receiver.map { $0.hostID == side.keys.hostID } ?? true
+        guard isOurs || mayBeOurs && header.kind == .payload else {
+            counters.misdirected += 1
             return
         }
         switch senders.refusal(of: header.sender, sequence: header.sequence) {
@@ -130,13 +158,43 @@ final class PlaneCore {
             if senders.record(header.sender, sequence: header.sequence) {
                 closeOlder(than: header.sender)
             }
+            take(payload, header, from: address)
+        }
+    }
+
+    private func count(_ refusal: DatagramCodec.Refusal) {
+        switch refusal {
+        case .truncated: counters.truncated += 1
+        case .oversized: counters.oversized += 1
+        case .foreign: counters.foreign += 1
+        case .wrongCluster: counters.wrongCluster += 1
+        }
+    }
+
+    /// Takes an authentic datagram that did not come before.
+    private func take(
+        _ payload: [UInt8], _ header: DatagramCodec.Header, from address: SocketAddress
+    ) {
+        guard header.receiver == ownIdentity else {
+            // It may be a recording; only what names this start of ours is fresh. Say who we are.
+            counters.unintroduced += 1
+            return send([], as: .introduction, to: address, receiver: header.sender)
+        }
+        switch header.kind {
+        case .payload:
             counters.datagramsReceived += 1
             handlers?.datagram(header.sender, address, payload)
+        case .introduction:
+            counters.introductions += 1
+            guard let place = awaitingIntroduction.firstIndex(where: { $0.address == address })
+            else { return }
+            let waiting = awaitingIntroduction.remove(at: place)
+            send(waiting.datagram, as: .payload, to: address, receiver: header.sender)
         }
     }
 
     /// Closes what is left of a host's earlier starts: its agent is a new one.
-    private func closeOlder(than sender: SenderIdentity) {
+    private func closeOlder(than sender: PeerIdentity) {
         for connection in Array(connections.values) {
             guard let peer = connection.peer, peer.hostID == sender.hostID,
                 peer.bootEpoch < sender.bootEpoch
@@ -184,7 +242,7 @@ final class PlaneCore {
         connection.onClosed = { [weak self] in self?.didClose($0, $1) }
     }
 
-    private func admit(_ peer: SenderIdentity) -> Bool {
+    private func admit(_ peer: PeerIdentity) -> Bool {
         if let known = senders.bootEpoch(of: peer.hostID), known > peer.bootEpoch {
             counters.staleBoot += 1
             return false

@@ -3,9 +3,9 @@ import Base
 /// What is known of each sender: its newest start and which of its datagrams came already.
 ///
 /// Only authentic senders get in, so only members can fill it. Beyond `sendersMax` the tenth that
-/// was silent longest is forgotten. A recorded datagram of a forgotten sender (and of any sender
-/// after a restart of this agent) is then accepted once, until that sender is heard again; what
-/// datagrams carry must therefore be idempotent and versioned, as membership's messages are.
+/// was silent longest is forgotten; a recorded datagram of a forgotten sender would then be accepted
+/// once more, by the start of the agent that it names and no other. What datagrams carry is
+/// idempotent and versioned for that case too.
 struct SenderTable {
     private struct Record {
         var bootEpoch: BootEpoch
@@ -36,7 +36,7 @@ struct SenderTable {
     func bootEpoch(of host: HostID) -> BootEpoch? { records[host]?.bootEpoch }
 
     /// Why a datagram with this header is refused; nil when it may be opened.
-    func refusal(of sender: SenderIdentity, sequence: UInt64) -> Refusal? {
+    func refusal(of sender: PeerIdentity, sequence: UInt64) -> Refusal? {
         guard sequence > 0 else { return .replayed }
         guard let record = records[sender.hostID] else { return nil }
         if sender.bootEpoch < record.bootEpoch { return .staleBoot }
@@ -45,14 +45,14 @@ struct SenderTable {
     }
 
     /// Records an authentic datagram; true when it shows a newer start than was known.
-    mutating func record(_ sender: SenderIdentity, sequence: UInt64) -> Bool {
+    mutating func record(_ sender: PeerIdentity, sequence: UInt64) -> Bool {
         let isNewer = note(sender)
         records[sender.hostID]?.window.record(sequence)
         return isNewer
     }
 
     /// Records that a sender was heard on a proven connection; true when its start is newer.
-    mutating func note(_ sender: SenderIdentity) -> Bool {
+    mutating func note(_ sender: PeerIdentity) -> Bool {
         clock += 1
         guard let known = records[sender.hostID], known.bootEpoch >= sender.bootEpoch else {
             let isNewer = records[sender.hostID] != nil

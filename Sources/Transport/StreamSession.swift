@@ -6,7 +6,7 @@ package enum PeerStreamError: Error, Sendable, CustomStringConvertible {
     /// The stream could not be opened.
     case notOpened(host: HostID, address: SocketAddress, reason: String)
     /// The connection broke; what was sent last may be lost.
-    case broken(peer: SenderIdentity, reason: String)
+    case broken(peer: PeerIdentity, reason: String)
     /// This side cancelled the stream.
     case cancelled
     /// This side sent after it had finished.
@@ -39,7 +39,7 @@ final class StreamSession {
     /// Bytes given to the connection ahead of the kernel.
     private static let writeAheadMax = 256 << 10
 
-    let peer: SenderIdentity
+    let peer: PeerIdentity
     private let connection: Connection
     private let bufferBytesMax: Int
     private var chunks: [[UInt8]] = []
@@ -52,7 +52,7 @@ final class StreamSession {
     private var failure: PeerStreamError?
 
     /// Takes over a connection that is ready to carry a stream.
-    init(connection: Connection, peer: SenderIdentity, configuration: PeerPlaneConfiguration) {
+    init(connection: Connection, peer: PeerIdentity, configuration: PeerPlaneConfiguration) {
         self.connection = connection
         self.peer = peer
         bufferBytesMax = configuration.streamBufferBytesMax

@@ -8,7 +8,8 @@ counter() { shoal "$1" status --json | jq ".[0].peerPlane.$2"; }
 # All that was dropped at a host.
 dropped() {
     shoal "$1" status --json | jq '.[0].peerPlane
-        | .forged + .replayed + .truncated + .oversized + .foreign + .wrongCluster + .staleBoot + .own'
+        | .forged + .replayed + .truncated + .oversized + .foreign + .wrongCluster + .staleBoot + .own
+        + .misdirected + .unintroduced'
 }
 whole() {
     expect_equal "agents after $1" "$pids" "$(cat "$RUN"/h[123].pid)"
@@ -42,6 +43,11 @@ if command -v tcpdump > /dev/null || (install_packages tcpdump) > /dev/null 2>&1
     for _ in 1 2 3 4 5; do in_host 3 bash -c 'cat "$2" > /dev/udp/$0/$1' "$target" "$PEER_PORT" "$WORK/datagram"; done
     replays_counted() { [ $(($(counter 1 replayed) - replayed)) -ge 5 ]; }
     eventually 5 "five replays are counted" replays_counted
+    # No other host takes it, not even once.
+    misdirected=$(counter 3 misdirected)
+    for _ in 1 2 3 4 5; do in_host 2 bash -c 'cat "$2" > /dev/udp/$0/$1' "$(host_address 3)" "$PEER_PORT" "$WORK/datagram"; done
+    misdirected_counted() { [ $(($(counter 3 misdirected) - misdirected)) -ge 5 ]; }
+    eventually 5 "five datagrams for another host are counted" misdirected_counted
     # Every byte matters.
     size=$(stat -c %s "$WORK/datagram")
     before=$(dropped 1)
@@ -62,6 +68,17 @@ if command -v tcpdump > /dev/null || (install_packages tcpdump) > /dev/null 2>&1
     done
     eventually 5 "datagrams that end early are dropped" dropped_all $(((size - 1 + 8) / 9))
     whole "replayed and forged datagrams"
+    # Nor does the next start of the agent that it was for.
+    kill_agent 1
+    start_agent 1
+    eventually 10 "h1 is back" all_see_three
+    before=$(dropped 1)
+    for _ in 1 2 3; do in_host 3 bash -c 'cat "$2" > /dev/udp/$0/$1' "$target" "$PEER_PORT" "$WORK/datagram"; done
+    eventually 5 "recordings from before the restart are dropped" dropped_all 3
+    lease_is_held() { holder=$(lease_number 1) && [ -n "$holder" ]; }
+    eventually 10 "somebody holds the lease" lease_is_held
+    epoch=$(shoal 1 status --json | jq '.[0].epoch')
+    pids=$(cat "$RUN"/h[123].pid)
 else
     skipped "replayed datagrams" "tcpdump is not installed and could not be"
 fi

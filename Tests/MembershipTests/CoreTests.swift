@@ -96,7 +96,7 @@ import Testing
         #expect(bench.own?.status == .alive)
         #expect(bench.own?.incarnation == (incarnation == .max ? .max : incarnation + 1))
         let answered = bench.outputs.contains {
-            if case .send(let message, let target) = $0 {
+            if case .send(let message, let target, _) = $0 {
                 return target == VirtualNetwork.address(1)
                     && message.sender.incarnation == bench.own?.incarnation
             }

@@ -119,7 +119,7 @@ import Wire
                     message, from: HostID(testing: UInt64(2 + round % 5)),
                     bootEpoch: BootEpoch(UInt64(round % 3)), address: MessageTests.sender.address),
                 at: now, into: &outputs)
-            for case .send(let answer, _) in outputs {
+            for case .send(let answer, _, _) in outputs {
                 #expect(answer.encoded.count <= MembershipConfig().datagramBytesMax)
             }
             if let deadline = core.nextDeadline { #expect(deadline > now) }

@@ -27,6 +27,7 @@ struct VirtualNetwork {
         let bootEpoch: BootEpoch
         let source: SocketAddress
         let target: SocketAddress
+        let receiver: HostID?
         let message: MembershipMessage
     }
 
@@ -105,7 +106,8 @@ struct VirtualNetwork {
         }
         for output in outputs {
             switch output {
-            case .send(let message, let target): send(message, from: number, to: target)
+            case .send(let message, let target, let receiver):
+                send(message, from: number, to: target, receiver: receiver)
             case .changed(let member, let from):
                 hosts[number].changes.append((now, member, from))
             }
@@ -113,7 +115,7 @@ struct VirtualNetwork {
     }
 
     private mutating func send(
-        _ given: MembershipMessage, from: Int, to target: SocketAddress
+        _ given: MembershipMessage, from: Int, to target: SocketAddress, receiver: PeerIdentity?
     ) {
         sentCount += 1
         var message = given
@@ -131,7 +133,7 @@ struct VirtualNetwork {
             Delivery(
                 at: now + random.duration(in: latency), order: order, from: from,
                 bootEpoch: hosts[from].bootEpoch, source: hosts[from].address, target: target,
-                message: message))
+                receiver: receiver?.hostID, message: message))
     }
 
     /// Runs until `duration` has passed.
@@ -182,6 +184,10 @@ struct VirtualNetwork {
     private mutating func deliver(_ delivery: Delivery) {
         let target = hosts.firstIndex { $0.isRunning && $0.address == delivery.target }
         guard let target, hosts[target].side == hosts[delivery.from].side else { return }
+        // Only the host that is named may read it.
+        guard delivery.receiver ?? VirtualNetwork.id(target) == VirtualNetwork.id(target) else {
+            return
+        }
         if hosts[target].pausedUntil > now {
             // Behind whatever the stopped host's own timers do first.
             order += 1
@@ -189,7 +195,8 @@ struct VirtualNetwork {
                 Delivery(
                     at: hosts[target].pausedUntil + .microseconds(1), order: order,
                     from: delivery.from, bootEpoch: delivery.bootEpoch, source: delivery.source,
-                    target: delivery.target, message: delivery.message))
+                    target: delivery.target, receiver: delivery.receiver, message: delivery.message)
+            )
             return
         }
         give(

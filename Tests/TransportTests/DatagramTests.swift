@@ -24,11 +24,12 @@ struct DatagramTests {
         let two = try await TestPeer(secret, at: address)
         let payload = pattern(PeerPlaneConfiguration(bindAddress: address).datagramPayloadMax)
         #expect(payload.count >= 1_200)
-        await one.plane.send(datagram: payload, to: two.address)
+        await one.plane.send(datagram: payload, to: two.address, receiver: two.identity)
         let received = try #require(await two.nextDatagram())
         #expect(received.bytes == payload)
         #expect(received.sender == one.identity)
-        await one.plane.send(datagram: payload + [0], to: two.address)
+        await one.plane.send(
+            datagram: payload + [0], to: two.address, receiver: two.identity)
         #expect(await one.plane.counters.datagramsUnsent == 1)
         await one.stop()
         await two.stop()
@@ -44,9 +45,10 @@ struct DatagramTests {
         }
         let two = try await TestPeer(secret)
         await two.plane.send(
-            datagram: [1], to: SocketAddress(127, 0, 0, 1, port: one.address.port))
+            datagram: [1], to: SocketAddress(127, 0, 0, 1, port: one.address.port),
+            receiver: one.identity)
         #expect(await one.nextDatagram()?.bytes == [1])
-        await one.plane.send(datagram: [2], to: two.address)
+        await one.plane.send(datagram: [2], to: two.address, receiver: two.identity)
         #expect(await two.nextDatagram()?.bytes == [2])
         await one.plane.send(message: [3], to: two.host, at: two.address)
         #expect(await two.nextMessage()?.bytes == [3])
@@ -59,11 +61,14 @@ struct DatagramTests {
         try await withPeers(1) { peers, secret in
             let receiver = peers[0]
             let codec = DatagramCodec(secret: secret, bytesMax: 1_400)
-            let sender = SenderIdentity(
+            let sender = PeerIdentity(
                 hostID: HostKeyPair.generate().hostID, bootEpoch: BootEpoch(7))
             let socket = RawSocket(tcp: false, to: receiver.address)
-            func packet(_ sequence: UInt64, _ sender: SenderIdentity) -> [UInt8] {
-                codec.seal([9, 9], header: .init(sender: sender, sequence: sequence))
+            func packet(_ sequence: UInt64, _ sender: PeerIdentity) -> [UInt8] {
+                codec.seal(
+                    [9, 9],
+                    header: .init(
+                        sender: sender, sequence: sequence, receiver: receiver.identity))
             }
             // The sender is known already.
             socket.send(packet(1, sender))
@@ -79,18 +84,18 @@ struct DatagramTests {
     }
 
     private func spoil(
-        _ good: [UInt8], _ damage: Damage, _ sender: SenderIdentity, secret: ClusterSecret,
+        _ good: [UInt8], _ damage: Damage, _ sender: PeerIdentity, secret: ClusterSecret,
         receiver: TestPeer
     ) -> [UInt8] {
         var packet = good
         let codec = DatagramCodec(secret: secret, bytesMax: 1_400)
-        func sealed(_ sender: SenderIdentity, _ sequence: UInt64, _ count: Int = 2) -> [UInt8] {
+        func sealed(_ sender: PeerIdentity, _ sequence: UInt64, _ count: Int = 2) -> [UInt8] {
             codec.seal(
                 [UInt8](repeating: 1, count: count),
-                header: .init(sender: sender, sequence: sequence))
+                header: .init(sender: sender, sequence: sequence, receiver: receiver.identity))
         }
         let other = DatagramCodec(secret: .generate(), bytesMax: 1_400)
-            .seal([9, 9], header: .init(sender: sender, sequence: 2))
+            .seal([9, 9], header: .init(sender: sender, sequence: 2, receiver: receiver.identity))
         switch damage {
         case .otherKey: return Array(good.prefix(DatagramCodec.headerBytes)) + other.suffix(18)
         case .flippedPayload: packet[DatagramCodec.headerBytes] ^= 1
@@ -104,9 +109,9 @@ struct DatagramTests {
         case .replayed: return sealed(sender, 1)
         case .wrongCluster: return other
         case .otherMagic: packet[0] ^= 1
-        case .otherVersion: packet[2] = 2
+        case .otherVersion: packet[2] = 1
         case .staleBoot:
-            return sealed(SenderIdentity(hostID: sender.hostID, bootEpoch: BootEpoch(6)), 50)
+            return sealed(PeerIdentity(hostID: sender.hostID, bootEpoch: BootEpoch(6)), 50)
         case .ownIdentity: return sealed(receiver.identity, 2)
         case .sequenceZero: return sealed(sender, 0)
         }
@@ -135,8 +140,12 @@ struct DatagramTests {
             let host = HostKeyPair.generate().hostID
             let socket = RawSocket(tcp: false, to: receiver.address)
             func send(_ sequence: UInt64, boot: UInt64 = 7) {
-                let sender = SenderIdentity(hostID: host, bootEpoch: BootEpoch(boot))
-                socket.send(codec.seal([], header: .init(sender: sender, sequence: sequence)))
+                let sender = PeerIdentity(hostID: host, bootEpoch: BootEpoch(boot))
+                socket.send(
+                    codec.seal(
+                        [],
+                        header: .init(
+                            sender: sender, sequence: sequence, receiver: receiver.identity)))
             }
             for sequence: UInt64 in [5, 2_000, 1_500, 1_999, 977, 2_001] { send(sequence) }
             #expect(await receiver.counted { $0.datagramsReceived == 6 })
@@ -159,18 +168,22 @@ struct DatagramTests {
             var random = RandomSource(seed: 42)
             let codec = DatagramCodec(secret: secret, bytesMax: 1_400)
             let socket = RawSocket(tcp: false, to: peers[0].address)
-            let sender = SenderIdentity(hostID: HostID(testing: 3), bootEpoch: BootEpoch(1))
+            let sender = PeerIdentity(hostID: HostID(testing: 3), bootEpoch: BootEpoch(1))
             for round in 0..<3_000 {
                 var packet = pattern(Int.random(in: 0...1_500, using: &random), seed: UInt64(round))
                 if round % 2 == 0 {
-                    packet = codec.seal([1, 2, 3], header: .init(sender: sender, sequence: 1))
+                    packet = codec.seal(
+                        [1, 2, 3],
+                        header: .init(
+                            sender: sender, sequence: 1, receiver: peers[0].identity))
                     let place = Int.random(in: packet.indices, using: &random)
                     packet[place] ^= UInt8.random(in: 1...255, using: &random)
                     if round % 4 == 0 { packet.removeLast(Int.random(in: 0...60, using: &random)) }
                 }
                 socket.send(packet)
             }
-            await peers[1].plane.send(datagram: [7], to: peers[0].address)
+            await peers[1].plane.send(
+                datagram: [7], to: peers[0].address, receiver: peers[0].identity)
             #expect(await peers[0].nextDatagram()?.bytes == [7])
             #expect(await peers[0].plane.counters.datagramsReceived == 1)
         }

@@ -7,22 +7,22 @@ import Transport
 /// One agent's transport on the loopback interface, with everything it receives in streams.
 final class TestPeer: Sendable {
     struct Datagram: Sendable {
-        let sender: SenderIdentity
+        let sender: PeerIdentity
         let bytes: [UInt8]
     }
     struct Message: Sendable {
-        let sender: SenderIdentity
+        let sender: PeerIdentity
         let bytes: [UInt8]
     }
     struct Opened: Sendable {
-        let sender: SenderIdentity
+        let sender: PeerIdentity
         let header: [UInt8]
         let stream: PeerStream
     }
 
     let loop: EventLoop
     let plane: PeerPlane
-    let identity: SenderIdentity
+    let identity: PeerIdentity
     let address: SocketAddress
     let datagrams: AsyncStream<Datagram>
     let messages: AsyncStream<Message>
@@ -37,7 +37,7 @@ final class TestPeer: Sendable {
         change: (inout PeerPlaneConfiguration) -> Void = { _ in }
     ) async throws {
         loop = try EventLoop(name: "shoalt-peer")
-        identity = SenderIdentity(hostID: keys.hostID, bootEpoch: BootEpoch(boot))
+        identity = PeerIdentity(hostID: keys.hostID, bootEpoch: BootEpoch(boot))
         var configuration = PeerPlaneConfiguration(bindAddress: address)
         change(&configuration)
         plane = PeerPlane(
@@ -129,6 +129,13 @@ final class RawSocket {
 
     func send(_ bytes: [UInt8]) {
         _ = Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+    }
+
+    /// The next packet, or what a connection has at once; empty when nothing comes in two seconds.
+    func receive() -> [UInt8] {
+        var buffer = [UInt8](repeating: 0, count: 65_536)
+        let count = recv(descriptor, &buffer, buffer.count, 0)
+        return Array(buffer.prefix(max(0, count)))
     }
 
     /// True when the other end has ended the connection within two seconds.

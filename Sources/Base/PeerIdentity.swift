@@ -1,7 +1,5 @@
-import Base
-
-/// Who sent something: a host, and which start of its agent.
-package struct SenderIdentity: Hashable, Sendable, CustomStringConvertible {
+/// One start of a host's agent: who sent something, or for whom it is.
+package struct PeerIdentity: Hashable, Sendable, CustomStringConvertible {
     /// The host.
     package var hostID: HostID
     /// The start of its agent.
