@@ -85,7 +85,26 @@ extension Peer {
             let report = set.report(for: slot)
             if !report.matches(record.report) { reports.append(report) }
         }
+        reports += waitingReports
         return Array(reports.prefix(Limits.items))
+    }
+
+    /// Says of placements that cannot start yet what they wait for.
+    private var waitingReports: [SetReport] {
+        guard mayActOnState else { return [] }
+        return state.placements(on: id).compactMap { placement in
+            let known = hosted[placement.slot]
+            guard known?.placementIndex != placement.index else { return nil }
+            let report = SetReport(
+                slot: placement.slot, placementIndex: placement.index, phase: .starting,
+                address: [],
+                reason: known == nil
+                    ? "waits until sets that end on this host have freed their room"
+                    : "waits until its predecessor on this host has ended",
+                containers: [])
+            let isSaid = report.matches(state.slot(placement.slot)?.report)
+            return isSaid ? nil : report
+        }
     }
 }
 

@@ -103,9 +103,40 @@ struct PeerTests {
         lone.pass(.seconds(5))
         #expect(lone.stops == [slot])
         #expect(lone.runs.count == 1)
+        let waiting = lone.peer.state.slot(slot)?.report
+        #expect(waiting?.reason == "waits until its predecessor on this host has ended")
         lone.see(run, .gone)
+        lone.pass(.seconds(1))
+        #expect(lone.peer.state.slot(slot)?.report?.reason.isEmpty == true)
         #expect(lone.runs.count == 2)
         #expect((lone.runs.last?.order.placement.revision ?? 0) == 2)
+    }
+
+    @Test("a set without room waits for what still ends here, says so, and starts after it")
+    func waitsForRoom() throws {
+        var (lone, order) = LonePeer.serving()
+        let run = try #require(order)
+        var large = ServiceSpec.web(sets: 1)
+        large.name = "large"
+        large.containers[0].cpu = CPUSpec(requestMillicores: 3_950, limitMillicores: 3_950)
+        lone.feed(.submit(ticket: 9, .deleteService("web")))
+        lone.feed(.submit(ticket: 10, .applyService(large)))
+        lone.pass(.seconds(2))
+        #expect(lone.stops == [slot])
+        #expect(lone.runs.count == 1)
+        let next = SlotID(service: "large", ordinal: 0)
+        let waiting = lone.peer.state.slot(next)
+        #expect(waiting?.phase == .starting)
+        #expect(
+            waiting?.report?.reason
+                == "waits until sets that end on this host have freed their room")
+        let index = lone.peer.appliedIndex
+        lone.pass(.seconds(60))
+        #expect(lone.peer.appliedIndex == index, "it is said once")
+        lone.see(run, .gone)
+        lone.pass(.seconds(1))
+        #expect(lone.runs.count == 2)
+        #expect(lone.peer.state.slot(next)?.report?.reason.isEmpty == true)
     }
 
     @Test("a refused registration is tried again slowly, and goes through once its cause is mended")
