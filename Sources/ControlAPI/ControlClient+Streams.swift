@@ -12,9 +12,8 @@ extension ControlClient {
         references: [String] = [], size: Int? = nil,
         next: @escaping @Sendable () async throws -> [UInt8]?
     ) async throws -> [ImageView] {
-        let exchange = HTTPExchange(
-            socketPath: socketPath, method: .POST,
-            target: target("/v1/images", references.map { ("reference", $0) }))
+        let exchange = exchange(
+            .POST, target("/v1/images", references.map { ("reference", $0) }))
         let bytes = try await exchange.upload(contentLength: size) {
             try await next().map { ByteBuffer(bytes: $0) }
         }
@@ -31,8 +30,7 @@ extension ControlClient {
         var query = [("target", name)]
         if request.follow { query.append(("follow", "1")) }
         if let tail = request.tail { query.append(("tail", String(tail))) }
-        let exchange = HTTPExchange(
-            socketPath: socketPath, method: .GET, target: target("/v1/logs", query))
+        let exchange = exchange(.GET, target("/v1/logs", query))
         var pending = ByteBuffer()
         try await exchange.stream(next: nil) { run in
             pending.writeImmutableBuffer(run)
@@ -56,8 +54,7 @@ extension ControlClient {
         var query = [("slot", request.slot.description)]
         if let container = request.container { query.append(("container", container)) }
         query += request.command.map { ("argument", $0) }
-        let exchange = HTTPExchange(
-            socketPath: socketPath, method: .POST, target: target("/v1/exec", query))
+        let exchange = exchange(.POST, target("/v1/exec", query))
         guard exchange.target.utf8.count <= 60_000 else {
             throw ControlError(.tooLarge, "the command is too long: about 60,000 bytes are allowed")
         }

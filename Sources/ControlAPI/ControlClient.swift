@@ -11,18 +11,21 @@ package struct ControlClient: Sendable {
     package let socketPath: String
     /// How long to wait for the answer to a request that is not a stream.
     package let timeout: Duration
+    /// How long the agent may say nothing before it is asked whether it answers at all.
+    ///
+    /// It has as long again for that, and is then given up.
+    package let patience: Duration
 
     /// The socket used when neither `--socket` nor `SHOAL_SOCKET` names one.
     package static let defaultSocketPath = "/run/shoal/shoal.sock"
 
-    /// How long the agent may take to unpack an uploaded image.
-    static let imageTimeout: Duration = .seconds(1_800)
-
     package init(
-        socketPath: String = ControlClient.defaultSocketPath, timeout: Duration = .seconds(35)
+        socketPath: String = ControlClient.defaultSocketPath, timeout: Duration = .seconds(35),
+        patience: Duration = .seconds(8)
     ) {
         self.socketPath = socketPath
         self.timeout = timeout
+        self.patience = patience
     }
 
     /// The cluster as the agent's host knows it; with `consistent`, as the leaseholder confirms it.
@@ -79,17 +82,19 @@ package struct ControlClient: Sendable {
     private func call<Answer: Decodable & Sendable>(
         _ method: HTTPMethod, _ path: String, _ query: [(String, String)] = [], body: [UInt8]? = nil
     ) async throws -> Answer {
-        let exchange = HTTPExchange(
-            socketPath: socketPath, method: method, target: target(path, query))
+        let exchange = exchange(method, target(path, query))
         let limit = timeout
         let bytes = try await withDeadline(limit) {
             try await exchange.run(body: body)
         } late: {
-            ControlError(
-                .unreachable, "the agent at \(exchange.socketPath) did not answer within \(limit)",
-                next: "see the agent's log")
+            AnswerWatch.silent(exchange.socketPath, "did not answer within \(limit)")
         }
         return try decodeAnswer(bytes)
+    }
+
+    /// One request, not sent yet.
+    func exchange(_ method: HTTPMethod, _ target: String) -> HTTPExchange {
+        HTTPExchange(socketPath: socketPath, method: method, target: target, patience: patience)
     }
 
     /// The answer as the type the route promises.

@@ -18,6 +18,7 @@ extension ControlResponder {
             throw ControlError(
                 .invalid, "target must be SERVICE, SLOT or SLOT/CONTAINER, such as web.3/app")
         }
+        try streams.take(for: context.channel)
         let queue = ByteQueue(bytesMax: Self.queueBytesMax)
         let producer = Task {
             await queue.finish(
@@ -42,7 +43,9 @@ extension ControlResponder {
     /// `POST /v1/exec`: the body is standard input; the answer is ``ExecFrame``s, both at once.
     func exec(_ request: Request, _ context: ControlContext) async throws -> Response {
         let execRequest = try execRequest(request)
-        await stopIdleTimer(context.channel)
+        try streams.take(for: context.channel)
+        // A command may run long with nothing to read: its connection ends with it or its client.
+        await liftDeadlines(of: context.channel, keepsIdleTimer: false)
         let input = ByteQueue(bytesMax: Self.queueBytesMax)
         let body = request.body
         let pump = Task {
@@ -82,6 +85,11 @@ extension ControlResponder {
         let command = items.all("argument")
         guard !command.isEmpty else {
             throw ControlError(.invalid, "at least one argument is needed: the command")
+        }
+        guard command.first != "" else {
+            throw ControlError(
+                .invalid, "the command's name is empty",
+                next: "name a program after --, as in: shoal exec \(slot) -- ls")
         }
         guard command.count <= 1_000, command.allSatisfy({ !$0.utf8.contains(0) }) else {
             throw ControlError(.invalid, "the command has too many arguments or a NUL in one")
@@ -146,17 +154,6 @@ extension ControlResponder {
                 try await writer.write(failure(controlError(error)))
             }
         }
-    }
-
-    /// A command may run long with nothing to read: its connection ends with it or its client.
-    private func stopIdleTimer(_ channel: any Channel) async {
-        try? await channel.eventLoop.submit {
-            let pipeline = channel.pipeline.syncOperations
-            guard
-                let handler = try? pipeline.context(handlerType: HTTPConnectionStateHandler.self)
-            else { return }
-            pipeline.removeHandler(context: handler, promise: nil)
-        }.get()
     }
 }
 

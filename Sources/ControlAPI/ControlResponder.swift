@@ -24,6 +24,7 @@ struct ControlResponder: HTTPResponder {
     let backend: any ControlBackend
     let configuration: ControlServerConfiguration
     let spool: UploadSpool
+    let streams: StreamPlaces
 
     /// Never throws but for broken HTTP: every other error becomes an ``ErrorView``.
     func respond(to request: Request, context: ControlContext) async throws -> Response {
@@ -49,7 +50,7 @@ struct ControlResponder: HTTPResponder {
         switch (request.method.rawValue, path) {
         case ("GET", ["logs"]): return try await logs(request, context)
         case ("POST", ["exec"]): return try await exec(request, context)
-        case ("POST", ["images"]): return try await loadImage(request)
+        case ("POST", ["images"]): return try await loadImage(request, context)
         case ("GET", _): return try await list(request, path)
         default: return try await change(request, path)
         }
@@ -108,12 +109,15 @@ struct ControlResponder: HTTPResponder {
         }
     }
 
-    private func loadImage(_ request: Request) async throws -> Response {
+    private func loadImage(
+        _ request: Request, _ context: ControlContext
+    ) async throws -> Response {
         let items = try RequestQuery(request.uri.query, known: ["reference"])
         let references = items.all("reference")
         guard references.count <= 100, references.allSatisfy({ $0.utf8.count <= 512 }) else {
             throw ControlError(.invalid, "too many or too long references")
         }
+        await liftDeadlines(of: context.channel, keepsIdleTimer: true)
         let images = try await spool.store(request.body) { path in
             try await backend.loadImage(archivePath: path, references: references)
         }

@@ -23,7 +23,13 @@ package struct ControlServerConfiguration: Sendable {
     package var uploadsMax: Int = 2
     /// How many connections may be open; more wait in the kernel's queue.
     package var connectionsMax: Int = 128
-    /// How long a client may be silent while it owes the rest of a request.
+    /// How many log and command streams may be open; more are refused, so that short requests
+    /// always find room.
+    package var streamsMax: Int = 96
+    /// How long a client may take for a whole request that is neither an upload nor a command's
+    /// input: from the connection, or the last answer, to its end.
+    package var requestTimeout: Duration = .seconds(5)
+    /// How long a client may be silent in the middle of an upload.
     package var idleTimeout: Duration = .seconds(60)
     /// How long the agent may take for an answer that is not a stream or an image.
     package var answerTimeout: Duration = .seconds(30)
@@ -40,18 +46,21 @@ package struct ControlServerConfiguration: Sendable {
 
 /// The local API: HTTP and JSON on a unix socket, on one thread of its own.
 package final class ControlServer: Sendable {
+    /// The one thread of all servers of this process; it is never shut down.
+    ///
+    /// Hummingbird lets go of its server a moment after its `run()` has returned, and what it lets
+    /// go of schedules work on its loop once more (`ServerQuiescingHelper.deinit`).
+    private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
     private let task: Task<Void, any Error>
-    private let group: MultiThreadedEventLoopGroup
     private let connections: OpenConnections
     private let listener: Mutex<(any Channel)?>
     private let path: String
 
     private init(
-        task: Task<Void, any Error>, group: MultiThreadedEventLoopGroup,
-        connections: OpenConnections, path: String
+        task: Task<Void, any Error>, connections: OpenConnections, path: String
     ) {
         self.task = task
-        self.group = group
         self.connections = connections
         self.path = path
         listener = Mutex(nil)
@@ -76,14 +85,14 @@ package final class ControlServer: Sendable {
             folder: configuration.spoolFolder, bytesMax: configuration.uploadBytesMax,
             uploadsMax: configuration.uploadsMax)
         try spool.prepare()
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let connections = OpenConnections()
         let (ready, announce) = AsyncStream.makeStream(of: Result<any Channel, any Error>.self)
         let responder = ControlResponder(
-            backend: backend, configuration: configuration, spool: spool)
+            backend: backend, configuration: configuration, spool: spool,
+            streams: StreamPlaces(configuration.streamsMax))
         let task = Task {
             do {
-                try await application(configuration, responder, group, connections) { channel in
+                try await application(configuration, responder, connections) { channel in
                     announce.yield(
                         Result {
                             try socket.share(withGroup: configuration.groupName)
@@ -96,7 +105,7 @@ package final class ControlServer: Sendable {
             }
         }
         let server = ControlServer(
-            task: task, group: group, connections: connections, path: configuration.socketPath)
+            task: task, connections: connections, path: configuration.socketPath)
         for await outcome in ready {
             switch outcome {
             case .success(let channel): server.listener.withLock { $0 = channel }
@@ -130,19 +139,22 @@ package final class ControlServer: Sendable {
         _ = await task.result
         patience.cancel()
         unlink(path)
-        try? await group.shutdownGracefully()
     }
 
     private static func application(
         _ configuration: ControlServerConfiguration, _ responder: ControlResponder,
-        _ group: MultiThreadedEventLoopGroup, _ connections: OpenConnections,
+        _ connections: OpenConnections,
         running: @escaping @Sendable (any Channel) -> Void
     ) -> Application<ControlResponder> {
         Application(
             responder: responder,
             server: .http1(
                 configuration: HTTP1Channel.Configuration(
-                    additionalChannelHandlers: [ConnectionNoter(connections)],
+                    additionalChannelHandlers: [
+                        ConnectionNoter(connections),
+                        RequestDeadline(
+                            .nanoseconds(configuration.requestTimeout.inNanoseconds)),
+                    ],
                     idleTimeout: .nanoseconds(configuration.idleTimeout.inNanoseconds),
                     httpDecoderConfiguration: HTTP1Channel.Configuration.DecoderConfiguration(
                         maxHeaderFieldSize: 64 << 10, maxHeaderListSize: 64 << 10,
@@ -152,7 +164,7 @@ package final class ControlServer: Sendable {
                 availableConnectionsDelegate: MaximumAvailableConnections(
                     configuration.connectionsMax)),
             onServerRunning: { running($0) },
-            eventLoopGroupProvider: .shared(group),
+            eventLoopGroupProvider: .shared(ControlServer.group),
             logger: Logger(label: "control") { _ in SwiftLogNoOpLogHandler() })
     }
 }

@@ -11,13 +11,16 @@ struct HTTPExchange: Sendable {
     let socketPath: String
     let method: HTTPMethod
     let target: String
+    /// How long the agent may say nothing before it is asked whether it still answers at all; nil
+    /// leaves that to the caller.
+    let patience: Duration?
 
     /// The largest answer that is gathered whole.
     static let answerBytesMax = 64 << 20
 
     /// Sends a whole body and gathers the whole answer.
     func run(body: [UInt8]?) async throws -> [UInt8] {
-        try await open { inbound, outbound, _ in
+        try await open { inbound, outbound, _, watch in
             try await sendHead(outbound, contentLength: body?.count ?? 0)
             // An agent that refuses a request early closes before all is written; its answer says
             // why, so it is read in any case.
@@ -26,7 +29,7 @@ struct HTTPExchange: Sendable {
             }
             try? await outbound.write(.end(nil))
             var iterator = inbound.makeAsyncIterator()
-            try await readHead(&iterator)
+            try await readHead(&iterator, watch)
             return try await gather(&iterator)
         }
     }
@@ -35,16 +38,18 @@ struct HTTPExchange: Sendable {
     func upload(
         contentLength: Int?, next: @escaping @Sendable () async throws -> ByteBuffer?
     ) async throws -> [UInt8] {
-        try await open { inbound, outbound, channel in
+        try await open { inbound, outbound, channel, watch in
             try await sendHead(outbound, contentLength: contentLength)
             let sender = Task { try await send(next, to: outbound, of: channel) }
             defer { sender.cancel() }
             return try await withTaskCancellationHandler {
                 var iterator = inbound.makeAsyncIterator()
                 do {
-                    try await readHead(&iterator)
+                    try await readHead(&iterator, watch)
                     return try await gather(&iterator)
-                } catch let error as ControlError where error.code == .unreachable {
+                } catch let error as ControlError
+                    where error.code == .unreachable && watch?.verdict == nil
+                {
                     // The connection broke because reading the source failed: that is the reason.
                     sender.cancel()
                     if case .failure(let cause as ControlError) = await sender.result {
@@ -63,7 +68,7 @@ struct HTTPExchange: Sendable {
         next: (@Sendable () async throws -> ByteBuffer?)?,
         receive: (ByteBuffer) async throws -> Void
     ) async throws {
-        try await open { inbound, outbound, channel in
+        try await open { inbound, outbound, channel, watch in
             try await sendHead(outbound, contentLength: next == nil ? 0 : nil)
             let sender = Task {
                 if let next {
@@ -74,7 +79,7 @@ struct HTTPExchange: Sendable {
             }
             defer { sender.cancel() }
             var iterator = inbound.makeAsyncIterator()
-            try await readHead(&iterator)
+            try await readHead(&iterator, watch)
             while let part = try await nextPart(&iterator) {
                 switch part {
                 case .head: throw broken("answered twice")
@@ -132,8 +137,10 @@ struct HTTPExchange: Sendable {
 
     /// Reads the status; turns a refusal into the error it carries.
     private func readHead(
-        _ iterator: inout NIOAsyncChannelInboundStream<HTTPClientResponsePart>.AsyncIterator
+        _ iterator: inout NIOAsyncChannelInboundStream<HTTPClientResponsePart>.AsyncIterator,
+        _ watch: AnswerWatch?
     ) async throws {
+        defer { watch?.end() }
         guard let part = try await nextPart(&iterator), case .head(let head) = part else {
             try Task.checkCancellation()
             throw broken("ended the connection without an answer")
@@ -177,15 +184,21 @@ extension HTTPExchange {
     /// Connects, runs the exchange, closes.
     private func open<Answer>(
         _ exchange: (
-            NIOAsyncChannelInboundStream<HTTPClientResponsePart>, Writer, any Channel
+            NIOAsyncChannelInboundStream<HTTPClientResponsePart>, Writer, any Channel,
+            AnswerWatch?
         ) async throws -> Answer
     ) async throws -> Answer {
         let connection = try await connect()
+        let watch = patience.map {
+            AnswerWatch(connection.channel, socketPath: socketPath, patience: $0)
+        }
+        defer { watch?.end() }
         var outcome: Result<Answer, any Error>?
         do {
             try await connection.executeThenClose { inbound, outbound in
                 do {
-                    outcome = .success(try await exchange(inbound, outbound, connection.channel))
+                    outcome = .success(
+                        try await exchange(inbound, outbound, connection.channel, watch))
                 } catch {
                     outcome = .failure(error)
                 }
@@ -196,6 +209,7 @@ extension HTTPExchange {
             guard outcome != nil else { throw broken("broke the connection (\(error))") }
         }
         guard let outcome else { throw broken("ended the connection") }
+        if case .failure = outcome, let verdict = watch?.verdict { throw verdict }
         return try outcome.get()
     }
 
@@ -219,6 +233,8 @@ extension HTTPExchange {
             throw ControlError(
                 .unreachable, "no agent listens at \(socketPath)",
                 next: "start it with `shoal agent`, or name another with --socket or SHOAL_SOCKET")
+        } catch let error as IOError where error.errnoCode == EAGAIN {
+            throw AnswerWatch.silent(socketPath, "takes no more connections")
         } catch {
             throw ControlError(
                 .unreachable, "cannot connect to \(socketPath): \(error)",

@@ -102,6 +102,7 @@ private let web = ServiceSpec(
             ("GET /v1/logs?target=none", "", 404, "there is no service none"),
             ("POST /v1/exec?slot=web.0", "", 400, "at least one argument"),
             ("POST /v1/exec?slot=web&argument=x", "", 400, "slot must be"),
+            ("POST /v1/exec?slot=web.0&argument=", "", 400, "the command's name is empty"),
             ("POST /v1/exec?slot=web.0&argument=x", "", 404, "there is no set web.0"),
             ("POST /v1/images", "", 400, "archive is empty"),
             ("GET /v2/status", "", 404, "no such route"), ("GET /", "", 404, "no such route"),

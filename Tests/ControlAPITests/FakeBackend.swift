@@ -145,6 +145,7 @@ final class FakeBackend: ControlBackend {
         }
         var number = 0
         defer { note("logs ended") }
+        if request.service == "late" { try await Task.sleep(for: .milliseconds(300)) }
         repeat {
             if request.service == "breaks", number == 2 {
                 throw ControlError(.unavailable, "host h2 went away")
