@@ -153,6 +153,9 @@ let package = Package(
         tests("ImageStoreTests", ["Base", "ClusterModel", "ImageStore"]),
         tests("ControlAPITests", ["Base", "ClusterModel", "ControlAPI", nioCore]),
         tests(
+            "AgentTests",
+            ["Base", "Wire", "ClusterModel", "EventLoop", "Transport", "Agent", "shoal"]),
+        tests(
             "PeerCoreTests",
             [
                 "Base", "Wire", "ClusterModel", "Membership", "Consensus", "ClusterState",

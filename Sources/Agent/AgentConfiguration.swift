@@ -4,7 +4,7 @@ import Foundation
 import Yams
 
 /// How one host's agent is set up: every key of `Config/shoal.yaml`, read and checked.
-package struct AgentConfiguration: Sendable {
+package struct AgentConfiguration: Hashable, Sendable {
     /// The host's name, for people; its identity is its key.
     package var name: String
     /// Where everything that must survive is kept.

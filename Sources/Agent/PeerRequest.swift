@@ -3,7 +3,7 @@ import ClusterModel
 import Wire
 
 /// What one agent asks of another over a stream: the stream's header.
-enum PeerRequest: WireCodable, Sendable {
+enum PeerRequest: WireCodable, Hashable, Sendable {
     /// The blobs of an image; answered with one `ImageOffer`.
     case image(manifest: String)
     /// A blob from an offset; answered with its bytes until the end.
@@ -64,7 +64,7 @@ enum PeerRequest: WireCodable, Sendable {
 }
 
 /// A command and its arguments.
-struct PeerCommand: WireCodable, Sendable {
+struct PeerCommand: WireCodable, Hashable, Sendable {
     var arguments: [String]
 
     /// The most arguments, and the longest in bytes.
@@ -92,34 +92,50 @@ struct PeerCommand: WireCodable, Sendable {
 }
 
 /// The first frame of every answer: a refusal in words, or the go-ahead.
-enum PeerReply: WireCodable, Sendable {
+enum PeerReply: WireCodable, Hashable, Sendable {
     /// What was asked for follows.
     case ready
-    /// It cannot be had here, and why.
+    /// It cannot be had here, and why; cut to `reasonBytesMax`.
     case refused(String)
+
+    /// The longest reason, in bytes of UTF-8.
+    static let reasonBytesMax = 4_096
 
     func encode(into writer: inout ByteWriter) {
         switch self {
         case .ready: writer.write(byte: 0)
         case .refused(let reason):
             writer.write(byte: 1)
-            writer.write(String(reason.prefix(1_000)))
+            writer.write(PeerReply.bounded(reason))
         }
     }
 
     init(from reader: inout ByteReader) throws(WireError) {
         switch try reader.readByte() {
         case 0: self = .ready
-        case 1: self = .refused(try reader.readString())
+        case 1: self = .refused(try reader.readString(maximum: PeerReply.reasonBytesMax))
         case let other: throw .unknownCase(what: "reply", value: UInt64(other))
         }
+    }
+
+    /// By scalars, for one character may have any number of them.
+    private static func bounded(_ reason: String) -> String {
+        guard reason.utf8.count > reasonBytesMax else { return reason }
+        var kept = String.UnicodeScalarView()
+        var count = 0
+        for scalar in reason.unicodeScalars {
+            count += String(scalar).utf8.count
+            if count > reasonBytesMax { break }
+            kept.append(scalar)
+        }
+        return String(kept)
     }
 }
 
 /// The blobs of an image that a host has: the manifest first.
-struct ImageOffer: WireCodable, Sendable {
+struct ImageOffer: WireCodable, Hashable, Sendable {
     /// One blob.
-    struct Blob: WireCodable, Sendable {
+    struct Blob: WireCodable, Hashable, Sendable {
         var digest: String
         var size: UInt64
 
@@ -151,7 +167,7 @@ struct ImageOffer: WireCodable, Sendable {
 }
 
 /// One line of a log on its way to the host that asked.
-struct PeerLogLine: WireCodable, Sendable {
+struct PeerLogLine: WireCodable, Hashable, Sendable {
     var container: String
     var isError: Bool
     var time: String
@@ -180,7 +196,7 @@ struct PeerLogLine: WireCodable, Sendable {
 }
 
 /// One piece of a command's standard input, or its end.
-enum PeerInputPiece: WireCodable, Sendable {
+enum PeerInputPiece: WireCodable, Hashable, Sendable {
     case bytes([UInt8])
     case end
 
@@ -204,7 +220,7 @@ enum PeerInputPiece: WireCodable, Sendable {
 }
 
 /// One piece of a command's output, or its end.
-enum PeerExecFrame: WireCodable, Sendable {
+enum PeerExecFrame: WireCodable, Hashable, Sendable {
     case standardOutput([UInt8])
     case standardError([UInt8])
     case exit(Int)

@@ -1,13 +1,13 @@
 import Base
 import ClusterModel
 import Foundation
-import PeerCore
+import ImageStore
 
 /// What a host keeps on disk of one of its sets, so that the next start of the agent finds it.
 ///
 /// Written before the first step of making the set and removed after the last step of ending it: a
 /// crash between any two leaves a record, and the record says what to finish.
-struct SetRecord: Codable, Sendable {
+struct SetRecord: Codable, Hashable, Sendable {
     /// The set.
     var slot: SlotID
     /// The decision it runs for.
@@ -21,6 +21,16 @@ struct SetRecord: Codable, Sendable {
     var images: [String]
     /// True once all its containers were started for the first time.
     var started: Bool
+
+    /// True when its parts belong together: what is no whole record must not be acted on.
+    ///
+    /// Not whether the spec keeps today's rules; those may have become stricter while it ran.
+    var isConsistent: Bool {
+        let names = spec.containers.map(\.name)
+        return slot.service == spec.name && slot.ordinal >= 0 && address.count == 4
+            && !names.isEmpty && Set(names).count == names.count && images.count <= names.count
+            && images.allSatisfy { Digest($0) != nil }
+    }
 }
 
 /// The records of this host's sets: one small file each, replaced atomically.
@@ -45,20 +55,37 @@ struct SetRecords: Sendable {
         try? FileManager.default.removeItem(atPath: path(slot))
     }
 
+    /// The largest file that can be a record: the texts of a spec have 128 KiB, escaped six times
+    /// as much.
+    static let bytesMax = 4 << 20
+
     /// Every record that can be read; the names of files that cannot come second.
+    ///
+    /// A file cannot be read when it is no whole record, or the record of another set than its name
+    /// says.
     func all() -> (records: [SetRecord], unreadable: [String]) {
         var records: [SetRecord] = []
         var unreadable: [String] = []
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
         for name in names.sorted() where name.hasSuffix(".json") {
-            if let data = FileManager.default.contents(atPath: "\(folder)/\(name)"),
-                let record = try? JSONDecoder().decode(SetRecord.self, from: data)
-            {
+            if let record = read(name) {
                 records.append(record)
             } else {
                 unreadable.append(name)
             }
         }
         return (records, unreadable)
+    }
+
+    private func read(_ name: String) -> SetRecord? {
+        let path = "\(folder)/\(name)"
+        guard let facts = try? FileManager.default.attributesOfItem(atPath: path),
+            facts[.type] as? FileAttributeType == .typeRegular,
+            let size = facts[.size] as? Int, size <= SetRecords.bytesMax,
+            let data = FileManager.default.contents(atPath: path),
+            let record = try? JSONDecoder().decode(SetRecord.self, from: data),
+            record.isConsistent, "\(record.slot).json" == name
+        else { return nil }
+        return record
     }
 }

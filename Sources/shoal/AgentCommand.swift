@@ -27,11 +27,16 @@ struct AgentCommand: AsyncParsableCommand {
     var tokenFile: String?
     @OptionGroup var flags: AgentFlags
 
-    mutating func run() async throws {
+    /// What was given, by key of the configuration file.
+    var given: [String: String] {
         var given = flags.given
         if !join.isEmpty { given["join"] = join.joined(separator: ",") }
         if let token { given["token"] = token }
         if let tokenFile { given["token-file"] = tokenFile }
+        return given
+    }
+
+    mutating func run() async throws {
         try await AgentProcess.run(
             AgentConfiguration.load(
                 flags: given, file: flags.config,
