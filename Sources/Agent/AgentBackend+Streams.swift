@@ -3,7 +3,6 @@ import ClusterModel
 import ClusterState
 import ContainerRuntime
 import ControlAPI
-import EventLoop
 import PeerCore
 import Transport
 import Wire
@@ -27,6 +26,7 @@ extension AgentBackend {
                 "\(request.service) has no set \(request.ordinal ?? 0): it has \(service.slots.count)",
                 next: "`shoal sets` lists them")
         }
+        for slot in slots { try look.check(container: request.container, of: slot) }
         let placed = slots.compactMap(\.placement)
         guard !placed.isEmpty else {
             throw ControlError(
@@ -160,6 +160,7 @@ extension AgentBackend {
         guard let placement = slot.placement else {
             throw ControlError(.refused, "\(request.slot) has no host yet: \(slot.reason)")
         }
+        try look.check(container: request.container, of: slot)
         let deliver: @Sendable (PeerExecFrame) async throws -> Void = { frame in
             switch frame {
             case .standardOutput(let bytes): try await send(.standardOutput(bytes))
@@ -203,7 +204,7 @@ extension AgentBackend {
 
     /// Hands on a command's output and its exit code; ends the command when nobody listens.
     private func forward(
-        _ running: RunningCommand, _ deliver: (PeerExecFrame) async throws -> Void
+        _ running: ContainerCommand, _ deliver: (PeerExecFrame) async throws -> Void
     ) async throws {
         try await withTaskCancellationHandler {
             try await forwardAll(running, deliver)
@@ -213,7 +214,7 @@ extension AgentBackend {
     }
 
     private func forwardAll(
-        _ running: RunningCommand, _ deliver: (PeerExecFrame) async throws -> Void
+        _ running: ContainerCommand, _ deliver: (PeerExecFrame) async throws -> Void
     ) async throws {
         do {
             for try await chunk in running.output {
@@ -295,7 +296,7 @@ extension AgentBackend {
     ) async throws {
         guard let command = try await channel.receive(PeerCommand.self, patience: .seconds(10))
         else { return }
-        let running: RunningCommand
+        let running: ContainerCommand
         do {
             running = try await keeper.exec(
                 slot, container: container, command: command.arguments)
@@ -325,6 +326,22 @@ extension AgentBackend {
     }
 }
 
+extension AgentBackend.Look {
+    /// Refuses a container that the set does not have, before its host is asked.
+    fileprivate func check(
+        container name: String?, of slot: SlotRecord
+    ) throws(ControlError) {
+        guard let name, let service = state.service(slot.slot.service) else { return }
+        let spec = slot.placement.flatMap { service.spec(revision: $0.revision) } ?? service.spec
+        let names = spec.containers.map(\.name)
+        guard !names.contains(name) else { return }
+        throw ControlError(
+            .notFound,
+            "\(slot.slot) has no container \(name.prefix(100)): it has \(names.joined(separator: ", "))"
+        )
+    }
+}
+
 extension PeerChannel {
     /// Waits for the go-ahead; a refusal becomes the local API's.
     func confirm() async throws {
@@ -332,17 +349,6 @@ extension PeerChannel {
             try await expectReady()
         } catch {
             throw ControlError(.refused, "\(error)")
-        }
-    }
-}
-
-extension RunningCommand {
-    /// Ends the command: first so that the runtime ends it inside the container too, then for sure.
-    func end() {
-        kill(signal: 15)
-        Task {
-            try? await Task.sleep(for: .seconds(1))
-            self.kill(signal: 9)
         }
     }
 }
@@ -358,7 +364,7 @@ extension SetKeeper {
     /// Runs a command in a set's container.
     func exec(
         _ slot: SlotID, container name: String?, command: [String]
-    ) async throws -> RunningCommand {
+    ) async throws -> ContainerCommand {
         guard let set = sets[slot] else {
             throw ControlError(.notFound, "\(slot) does not run on this host any more")
         }
@@ -373,6 +379,10 @@ extension SetKeeper {
             throw ControlError(.refused, "container \(chosen) of \(slot) is not running now")
         }
         guard !command.isEmpty else { throw ControlError(.invalid, "no command was given") }
-        return try await runtime.exec(containerID(slot, chosen), command: command)
+        do {
+            return try await runtime.exec(containerID(slot, chosen), command: command)
+        } catch let error as RuntimeError {
+            throw ControlError(error.kind == .badLaunch ? .invalid : .refused, "\(error)")
+        }
     }
 }

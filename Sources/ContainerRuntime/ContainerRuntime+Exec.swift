@@ -9,12 +9,11 @@ extension ContainerRuntime {
     ///
     /// Input and output are streamed, there is no terminal; `wait()` gives the command's exit code.
     /// The user is written as in a launch and defaults to the container's; `environment` wins over
-    /// the container's own. Throws `RuntimeError` when the container does not run; a command that is
-    /// not there ends with a code other than 0 and the runtime's words on standard error. Killing
-    /// the result with SIGKILL ends the runtime's side alone: send SIGTERM first, it is handed on.
+    /// the container's own. Throws `RuntimeError` when the container does not run; a command that
+    /// is not there or cannot be run ends with 127 or 126 and the runtime's words on standard error.
     package func exec(
         _ id: String, command: [String], user: String? = nil, environment: [String] = []
-    ) async throws -> RunningCommand {
+    ) async throws -> ContainerCommand {
         let attempt = "run a command in the container \(id)"
         guard ContainerLaunch.isValid(id: id), let record = record(of: id),
             record.stage == .started, running(record) != nil,
@@ -24,15 +23,21 @@ extension ContainerRuntime {
             throw RuntimeError(
                 .notRunning, attempt, cause: "it does not run", advice: "see `shoal sets`")
         }
+        guard command.first.map(\.isEmpty) == false else {
+            throw RuntimeError(
+                .badLaunch, attempt, cause: "the command's name is empty",
+                advice: "name a program after `--`")
+        }
         let texts = command + environment
-        guard command.first.map(\.isEmpty) == false,
-            !texts.contains(where: { $0.utf8.contains(0) }),
+        guard !texts.contains(where: { $0.utf8.contains(0) }),
             texts.reduce(0, { $0 + $1.utf8.count }) <= ContainerLaunch.argumentBytesMax,
             environment.allSatisfy({ $0.contains("=") && !$0.hasPrefix("=") })
         else {
             throw RuntimeError(
-                .badLaunch, attempt, cause: "the command is empty or not plain text",
-                advice: "write it after `--`")
+                .badLaunch, attempt,
+                cause: "the command has a NUL in it, or more than "
+                    + "\(ContainerLaunch.argumentBytesMax) bytes",
+                advice: "hand what is long to its standard input")
         }
         let resolved = try ContainerUser.resolve(user ?? surroundings.user, root: record.rootPath)
         let process = RuntimeBundle(
@@ -49,9 +54,14 @@ extension ContainerRuntime {
         defer { close(file) }
         // By descriptor: arguments are for every user of the host to see, and a name would have to
         // be removed once the runtime has read it.
-        return try await commands.start(
-            [wrapperPath, "exec", "--process", "/proc/self/fd/3", id],
-            environment: ["PATH=\(RuntimeProgram.searchPath)"], extraDescriptors: [file])
+        let log = try ExecLog(descriptor: unnamedFile(""))
+        let running = try await commands.start(
+            [
+                wrapperPath, "--log=/proc/self/fd/4", "exec", "--process", "/proc/self/fd/3", id,
+            ],
+            environment: ["PATH=\(RuntimeProgram.searchPath)"],
+            extraDescriptors: [file, log.descriptor])
+        return ContainerCommand(running: running, log: log)
     }
 
     /// A file with that text which has no name any more, to be handed to a child.
@@ -59,7 +69,7 @@ extension ContainerRuntime {
         execCount += 1
         let path = "\(settings.folder)/exec-\(execCount)"
         try HostFiles.write(text, to: path, mode: 0o600)
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        let descriptor = open(path, O_RDWR | O_CLOEXEC)
         unlink(path)
         guard descriptor >= 0 else {
             throw RuntimeError(.host, "open \(path)", cause: HostFiles.lastError)

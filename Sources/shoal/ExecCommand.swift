@@ -9,8 +9,9 @@ struct ExecCommand: AsyncParsableCommand {
         commandName: "exec", abstract: "Runs a command in a container, wherever it runs.",
         discussion: """
             Standard input, output and error are the command's; there is no terminal
-            in between. The exit status is the command's (128 plus the signal when one
-            ended it).
+            in between. The exit status is the command's: 128 plus the signal when one
+            ended it, 127 when the container has no such program, 126 when it has one
+            that cannot be run.
 
             EXAMPLES
               shoal exec web.3 -- ls -l /
@@ -31,7 +32,7 @@ struct ExecCommand: AsyncParsableCommand {
         guard SlotID(slot) != nil else {
             throw ValidationError("'\(slot)' is not a set such as web.3")
         }
-        guard !command.isEmpty else {
+        guard let program = command.first, !program.isEmpty else {
             throw ValidationError("name the command after --, as in: shoal exec \(slot) -- ls")
         }
     }

@@ -42,6 +42,7 @@ struct Shoal: AsyncParsableCommand {
 
     /// Runs the command line; every failure leaves as `shoal: sentence` on standard error.
     static func main() async {
+        openStandardStreams()
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
@@ -56,6 +57,17 @@ struct Shoal: AsyncParsableCommand {
             Glibc.exit(code.rawValue)
         } catch {
             leave(with: error)
+        }
+    }
+
+    /// Makes sure that descriptors 0, 1 and 2 are open, were it on nothing (`shoal ... <&-`).
+    ///
+    /// The first sockets of the program would get their numbers, and what is read from standard
+    /// input or printed would be theirs.
+    private static func openStandardStreams() {
+        for descriptor in Int32(0)...2 where fcntl(descriptor, F_GETFD) < 0 {
+            // The lowest number that is free: this one.
+            _ = open("/dev/null", descriptor == 0 ? O_RDONLY : O_WRONLY)
         }
     }
 

@@ -174,6 +174,55 @@ struct ContainerTests {
         }
     }
 
+    @Test(
+        "a command that cannot be run ends with the code of a shell, and says why",
+        .timeLimit(.minutes(1)))
+    func execCodes() async throws {
+        try await ContainerFixture.with { fixture in
+            let runtime = try fixture.runtime()
+            let launch = fixture.launch(
+                """
+                echo text > /tmp/plain; echo garbage > /tmp/garbage
+                echo '#!/bin/nothing' > /tmp/script; chmod +x /tmp/garbage /tmp/script; echo up
+                exec sleep 60
+                """)
+            try await fixture.run(launch, in: runtime)
+            let log = LogReader(path: runtime.logPath(launch.id))
+            for try await line in log.follow(tail: 10) where line.text == "up" { break }
+            let cases: [(command: [String], code: Int32, words: String)] = [
+                (["nothing"], 127, "`nothing` not found"), (["/bin/nothing"], 127, "/bin/nothing"),
+                (["/tmp/script"], 127, "No such file"), (["/tmp/plain"], 126, "denied"),
+                (["/tmp/garbage"], 126, "format error"), (["/tmp"], 126, "not permitted"),
+                (["sh", "-c", "exit 255"], 255, ""),
+                (["sh", "-c", "echo 'executable file not found' >&2; exit 1"], 1, "not found"),
+                // Nothing of ours is left open for it.
+                (
+                    [
+                        "sh", "-c",
+                        "for n in 3 4 5 6; do [ -e /proc/$$/fd/$n ] && exit 9; done; exit 0",
+                    ], 0, ""
+                ),
+            ]
+            for (command, code, words) in cases {
+                let running = try await runtime.exec(launch.id, command: command)
+                var text = ""
+                for try await chunk in running.output where chunk.stream == .standardError {
+                    text += String(decoding: chunk.bytes, as: UTF8.self)
+                }
+                #expect(await running.wait() == code, "\(command)")
+                #expect(words.isEmpty ? text.isEmpty : text.contains(words), "\(command): \(text)")
+            }
+            for command in [[], [""], ["sh", "a\u{0}b"]] {
+                await #expect {
+                    try await runtime.exec(launch.id, command: command)
+                } throws: { error in
+                    (error as? RuntimeError)?.kind == .badLaunch
+                }
+            }
+            try await runtime.stop(launch.id, grace: .zero)
+        }
+    }
+
     @Test("what cannot be made says why and leaves nothing", .timeLimit(.minutes(1)))
     func refusals() async throws {
         try await ContainerFixture.with { fixture in
