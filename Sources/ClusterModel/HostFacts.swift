@@ -20,6 +20,13 @@ package struct Resources: Hashable, Sendable, Codable {
         millicores >= demand.millicores && memoryBytes >= demand.memoryBytes && sets >= demand.sets
     }
 
+    /// The larger of both in every dimension.
+    package func union(_ other: Resources) -> Resources {
+        Resources(
+            millicores: max(millicores, other.millicores),
+            memoryBytes: max(memoryBytes, other.memoryBytes), sets: max(sets, other.sets))
+    }
+
     package static func + (left: Resources, right: Resources) -> Resources {
         Resources(
             millicores: left.millicores + right.millicores,

@@ -59,12 +59,16 @@ extension Command: WireCodable {
             writer.write(basedOn)
             writer.write(list: decisions)
         case .reportSets(let host, let bootEpoch, let reports):
-            writer.write(byte: 10)
+            writer.write(byte: 13)
             writer.write(host)
             writer.write(bootEpoch)
             writer.write(list: reports)
         case .barrier:
             writer.write(byte: 11)
+        case .resize(let service, let resize):
+            writer.write(byte: 12)
+            writer.write(service)
+            writer.write(resize)
         }
     }
 
@@ -84,10 +88,19 @@ extension Command: WireCodable {
             self = .decide(
                 basedOn: try reader.read(), decisions: try reader.readList(maximum: Limits.items))
         case 10:
+            // Before sets could be resized.
+            let (host, bootEpoch) = (try reader.read(HostID.self), try reader.read(BootEpoch.self))
+            var reports: [SetReport] = []
+            for _ in 0..<(try reader.readCount(maximum: Limits.items)) {
+                reports.append(try SetReport(first: &reader))
+            }
+            self = .reportSets(host: host, bootEpoch: bootEpoch, reports: reports)
+        case 11: self = .barrier
+        case 12: self = .resize(service: try reader.readText(), try reader.read())
+        case 13:
             self = .reportSets(
                 host: try reader.read(), bootEpoch: try reader.read(),
                 reports: try reader.readList(maximum: Limits.items))
-        case 11: self = .barrier
         case let other: throw .unknownCase(what: "command", value: UInt64(other))
         }
     }
@@ -167,9 +180,16 @@ extension SetReport: WireCodable {
         writer.write(counted: address)
         writer.write(bounded: reason)
         writer.write(list: containers)
+        writer.write(revision)
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
+        try self.init(first: &reader)
+        revision = try reader.readUInt64()
+    }
+
+    /// Reads the first form, without the revision that is in force.
+    fileprivate init(first reader: inout ByteReader) throws(WireError) {
         self.init(
             slot: try reader.read(), placementIndex: try reader.read(),
             phase: try reader.read(), address: try reader.readSetAddress(),

@@ -19,6 +19,8 @@ package enum Command: Equatable, Sendable {
     case applyService(ServiceSpec)
     /// Change only how many sets a service has.
     case scale(service: String, sets: Int)
+    /// Change only the limits of a service's sets, while they run; all of them or none.
+    case resize(service: String, ServiceResize)
     /// Delete a service; a tombstone and its spec in the trash remain.
     case deleteService(String)
     /// A reference leads to this image from here on.
@@ -116,10 +118,12 @@ package struct SetReport: Equatable, Sendable {
     package var reason: String
     /// Its containers, in the order of the spec.
     package var containers: [ContainerStatus]
+    /// The revision whose limits are in force; 0 while none are.
+    package var revision: UInt64
 
     package init(
         slot: SlotID, placementIndex: LogIndex, phase: SetPhase, address: [UInt8] = [],
-        reason: String = "", containers: [ContainerStatus] = []
+        reason: String = "", containers: [ContainerStatus] = [], revision: UInt64 = 0
     ) {
         self.slot = slot
         self.placementIndex = placementIndex
@@ -127,6 +131,7 @@ package struct SetReport: Equatable, Sendable {
         self.address = address
         self.reason = reason.bounded
         self.containers = containers
+        self.revision = revision
     }
 }
 

@@ -72,6 +72,8 @@ package struct CommandRefusal: Error, Hashable, Sendable, CustomStringConvertibl
         case hostActive
         /// A bound of the cluster is reached.
         case tooMany
+        /// A host lacks room for what is asked.
+        case noRoom
     }
 }
 

@@ -71,4 +71,6 @@ package enum EventKind: String, Hashable, Sendable, CaseIterable {
     case setFailed
     /// A decision was stale when it was applied.
     case decisionSkipped
+    /// A running set has new limits.
+    case setResized
 }

@@ -48,15 +48,22 @@ extension SetStatus: WireCodable {
         writer.write(counted: address)
         writer.write(reason)
         writer.write(list: containers)
+        writer.write(revision)
         writer.write(bootEpoch)
         writer.write(requestNumber)
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
+        try self.init(from: &reader, version: ReplicatedState.version)
+    }
+
+    /// Reads the form of a version of the snapshot; the first knew no revision.
+    init(from reader: inout ByteReader, version: UInt8) throws(WireError) {
         self.init(
             phase: try reader.read(), address: try reader.readSetAddress(),
             reason: try reader.readText(),
             containers: try reader.readList(maximum: SpecLimits.containers),
+            revision: version >= 2 ? try reader.readUInt64() : 0,
             bootEpoch: try reader.read(), requestNumber: try reader.readUInt64())
     }
 }

@@ -67,6 +67,7 @@ extension ReplicatedState {
         case .forgetHost(let host): try forget(host, &change)
         case .applyService(let spec): try applyService(spec, &change)
         case .scale(let service, let sets): try scale(service, to: sets, &change)
+        case .resize(let service, let resize): try self.resize(service, by: resize, &change)
         case .deleteService(let service): try deleteService(service, &change)
         case .registerImage(let image): try registerImage(image, &change)
         case .decide(let basedOn, let decisions): decide(decisions, basedOn: basedOn, &change)

@@ -56,6 +56,8 @@ extension ReplicatedState {
         guard let spec = services[service].spec(revision: revision) else {
             return "revision \(revision) is unknown"
         }
+        // Resized meanwhile: its placement has a newer revision already.
+        guard revision >= record.placement?.revision ?? 0 else { return "the slot was resized" }
         guard let position = hostPosition(id) else { return "host \(id.short) is unknown" }
         let host = hosts[position]
         if !record.isHomeless, let old = record.placement, old.host == id,

@@ -19,6 +19,7 @@ extension ReplicatedState {
                 report, bootEpoch: bootEpoch, requestNumber: change.request.number)
             if !record.stranded { noteTransition(of: record, to: status, on: name, &change) }
             update(report.slot) { $0.report = status }
+            limitsReported(record, revision: report.revision)
         }
     }
 
@@ -33,6 +34,10 @@ extension ReplicatedState {
                 .setOutOfMemory, subject,
                 "container \(container.name) was killed on \(host): "
                     + "it used more memory than its limit")
+        }
+        if let revision = record.report?.revision, revision != status.revision, revision > 0 {
+            change.note(
+                .setResized, subject, "has the limits of revision \(status.revision) on \(host)")
         }
         guard status.phase != record.report?.phase else { return }
         switch status.phase {
@@ -63,7 +68,7 @@ extension SetStatus {
             address: report.address.count == 4 ? report.address : [],
             reason: report.reason.bounded,
             containers: Array(report.containers.prefix(SpecLimits.containers)),
-            bootEpoch: bootEpoch, requestNumber: requestNumber)
+            revision: report.revision, bootEpoch: bootEpoch, requestNumber: requestNumber)
     }
 
     /// True when this is at least as new as a report with these numbers.

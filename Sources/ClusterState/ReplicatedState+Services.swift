@@ -13,7 +13,10 @@ extension ReplicatedState {
         let known = services[position].spec
         guard known != spec else { return }
         if known.template != spec.template {
+            let resized = slotsToResize(of: position, to: spec).slots
             try revise(position, spec, &change)
+            services[position].spec = spec
+            carryOut(resized, of: position, to: spec)
         } else if known.priority != spec.priority {
             change.note(
                 .serviceChanged, spec.name, "priority \(known.priority) became \(spec.priority)")
@@ -42,7 +45,8 @@ extension ReplicatedState {
         change.note(.serviceCreated, spec.name, "created with \(spec.sets) sets")
     }
 
-    private mutating func revise(
+    /// Makes a spec the newest revision; the slots are left as they are.
+    mutating func revise(
         _ position: Int, _ spec: ServiceSpec, _ change: inout Change
     ) throws(CommandRefusal) {
         var kept = services[position].revisionsWorthKeeping
@@ -62,12 +66,7 @@ extension ReplicatedState {
     }
 
     private func check(_ spec: ServiceSpec) throws(CommandRefusal) {
-        let problems = spec.problems()
-        guard problems.isEmpty else {
-            let more = problems.count > 3 ? "; and \(problems.count - 3) more" : ""
-            let sentences = problems.prefix(3).map(\.description).joined(separator: "; ")
-            throw CommandRefusal(.invalid, sentences + more)
-        }
+        try checkRules(spec)
         for container in spec.containers where image(container.image) == nil {
             throw CommandRefusal(
                 .imageUnknown,
@@ -77,6 +76,16 @@ extension ReplicatedState {
         try checkPorts(spec)
         let others = setCount - (service(spec.name)?.slots.count ?? 0)
         try checkRoom(for: spec.sets, besides: others)
+    }
+
+    /// Refuses a spec that breaks a rule of its own.
+    func checkRules(_ spec: ServiceSpec) throws(CommandRefusal) {
+        let problems = spec.problems()
+        guard problems.isEmpty else {
+            let more = problems.count > 3 ? "; and \(problems.count - 3) more" : ""
+            let sentences = problems.prefix(3).map(\.description).joined(separator: "; ")
+            throw CommandRefusal(.invalid, sentences + more)
+        }
     }
 
     private func checkPorts(_ spec: ServiceSpec) throws(CommandRefusal) {
@@ -134,7 +143,7 @@ extension ReplicatedState {
         change.note(.serviceDeleted, name, "deleted with \(spec.sets) sets")
     }
 
-    private func unknown(service name: String) -> CommandRefusal {
+    func unknown(service name: String) -> CommandRefusal {
         CommandRefusal(
             .serviceUnknown,
             "there is no service '\(name.bounded)'; `shoal services` lists the known ones")
@@ -169,7 +178,7 @@ extension ReplicatedState {
 
 extension ServiceSpec {
     /// What a new revision is about: all but how many sets there are and how important they are.
-    fileprivate var template: ServiceSpec {
+    var template: ServiceSpec {
         var template = self
         template.sets = 0
         template.priority = 0

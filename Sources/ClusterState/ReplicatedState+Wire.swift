@@ -5,7 +5,8 @@ import Wire
 /// The snapshot form. What follows from the rest (allocations, counts, who is stranded) is not
 /// written but worked out when it is read; a placement names its host by position, to be short.
 extension ReplicatedState: WireCodable {
-    private static let version: UInt8 = 1
+    /// The form that is written; 1 is still read.
+    static let version: UInt8 = 2
 
     /// A hash of the snapshot form: equal states have equal ones, in every process.
     package var fingerprint: UInt64 {
@@ -52,7 +53,7 @@ extension ReplicatedState: WireCodable {
     package init(from reader: inout ByteReader) throws(WireError) {
         self.init()
         let version = try reader.readByte()
-        guard version == ReplicatedState.version else {
+        guard (1...ReplicatedState.version).contains(version) else {
             throw .unknownCase(what: "cluster state version", value: UInt64(version))
         }
         appliedIndex = try reader.read()
@@ -64,7 +65,7 @@ extension ReplicatedState: WireCodable {
         let subnets = hosts.map(\.subnetIndex).sorted()
         guard subnets.isStrictlyAscending(by: { $0 }) else { throw .invalid(what: "subnets") }
         for _ in 0..<(try reader.readCount(maximum: Limits.services)) {
-            try readService(from: &reader)
+            try readService(from: &reader, version: version)
         }
         guard services.isStrictlyAscending(by: { $0.spec.name }) else {
             throw .invalid(what: "order of services")
@@ -80,7 +81,9 @@ extension ReplicatedState: WireCodable {
         requests = try RequestMemory(from: &reader)
     }
 
-    private mutating func readService(from reader: inout ByteReader) throws(WireError) {
+    private mutating func readService(
+        from reader: inout ByteReader, version: UInt8
+    ) throws(WireError) {
         let spec = try reader.read(ServiceSpec.self)
         guard SpecLimits.sets.contains(spec.sets), setCount + spec.sets <= Limits.sets else {
             throw .invalid(what: "number of sets")
@@ -95,7 +98,7 @@ extension ReplicatedState: WireCodable {
         else { throw .invalid(what: "revisions of a service") }
         for ordinal in 0..<spec.sets {
             let slot = SlotID(service: spec.name, ordinal: ordinal)
-            service.slots.append(try readSlot(slot, from: &reader))
+            service.slots.append(try readSlot(slot, from: &reader, version: version))
         }
         setCount += spec.sets
         service.recount()
@@ -103,7 +106,7 @@ extension ReplicatedState: WireCodable {
     }
 
     private mutating func readSlot(
-        _ slot: SlotID, from reader: inout ByteReader
+        _ slot: SlotID, from reader: inout ByteReader, version: UInt8
     ) throws(WireError) -> SlotRecord {
         var record = SlotRecord(
             slot: slot, placement: nil, demand: Resources(), stranded: false, pendingReason: "",
@@ -116,7 +119,7 @@ extension ReplicatedState: WireCodable {
             slot: slot, host: hosts[host].id, revision: try reader.readUInt64(),
             epoch: try reader.read(), index: record.changedAt)
         record.demand = try reader.read()
-        record.report = try reader.readOptional()
+        if try reader.readBool() { record.report = try SetStatus(from: &reader, version: version) }
         record.stranded = hosts[host].status == .lost
         let allocated = hosts[host].allocated + record.demand
         guard allocated.isSane else { throw .invalid(what: "allocation of a host") }

@@ -89,6 +89,8 @@ package struct SetStatus: Equatable, Sendable {
     package var reason: String
     /// Its containers, in the order of the spec.
     package var containers: [ContainerStatus]
+    /// The revision whose limits are in force; 0 while none are.
+    package var revision: UInt64
     /// The start of the agent that reported.
     package var bootEpoch: BootEpoch
     /// The number of the request that brought it; older ones are ignored.

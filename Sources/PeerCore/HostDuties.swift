@@ -146,15 +146,16 @@ extension Peer {
     var mayActOnState: Bool { hosted.hasInventory && consensus.hasHeardFromLeaseholder }
 
     mutating func performHostDuties(at now: Instant, into outputs: inout [PeerOutput]) {
-        restartWhatIsDue(at: now, into: &outputs)
-        guard mayActOnState else { return }
-        if hosted.stateChanged {
+        if mayActOnState, hosted.stateChanged {
             hosted.stateChanged = false
             hosted.reportIsDue = true
             endWhatMustNotRun(into: &outputs)
             startWhatIsMissing(into: &outputs)
             updateAllocated(at: now, into: &outputs)
         }
+        // After the newest orders, so that none is repeated that was replaced just now.
+        restartWhatIsDue(at: now, into: &outputs)
+        guard mayActOnState else { return }
         registerIfNeeded(at: now)
         reportIfChanged(at: now)
     }
@@ -180,9 +181,17 @@ extension Peer {
                 outputs.append(.run(order))
                 continue
             }
-            guard known.placementIndex == placement.index, known.order == nil else { continue }
+            guard known.placementIndex == placement.index, known.stopReason == nil,
+                known.order?.placement.revision != placement.revision
+            else { continue }
+            // New limits wait for room, too, like a new set.
+            let others = hosted.demand - known.demand
+            guard (facts.capacity - others).fits(known.demand.union(spec.demand)) else { continue }
             let lastReport = state.slot(placement.slot)?.report
-            hosted.update(placement.slot) { $0.adopt(order, lastReport: lastReport) }
+            hosted.update(placement.slot) {
+                if $0.order == nil { $0.adopt(order, lastReport: lastReport) }
+                $0.take(resized: order)
+            }
             outputs.append(.run(order))
         }
     }
@@ -213,6 +222,10 @@ extension Peer {
                     hosted.update(slot) { $0.state = .starting }
                     outputs.append(.run(order))
                 }
+            }
+            if let resizeAt = set.resizeAt, resizeAt <= now {
+                hosted.update(slot) { $0.resizeAt = nil }
+                if let order = set.order { outputs.append(.run(order)) }
             }
             for container in set.containers {
                 guard let restartAt = container.restartAt, restartAt <= now else { continue }

@@ -113,7 +113,7 @@ extension SetReport {
     func matches(_ status: SetStatus?) -> Bool {
         guard let status else { return false }
         return status.phase == phase && status.address == address && status.reason == reason
-            && status.containers == containers
+            && status.containers == containers && status.revision == revision
     }
 }
 
@@ -128,7 +128,15 @@ extension HostedSet {
                 ContainerStatus(
                     name: $0.name, pid: $0.pid ?? 0, restarts: $0.restarts,
                     lastExit: $0.lastExit, running: $0.pid != nil)
-            })
+            }, revision: revision)
+    }
+
+    /// Takes over new limits of the same decision; until they are in force it takes both's larger.
+    mutating func take(resized order: SetOrder) {
+        self.order = order
+        resizeAt = nil
+        resizeRefusal = ""
+        demand = demand.union(order.spec.demand)
     }
 
     mutating func countRestart(of container: String, againAt: Instant) {
@@ -140,7 +148,6 @@ extension HostedSet {
     /// Matches a set that was found running with its placement; counts go on where they were.
     mutating func adopt(_ order: SetOrder, lastReport: SetStatus?) {
         self.order = order
-        demand = order.spec.demand
         for status in lastReport?.containers ?? [] {
             guard let index = containers.firstIndex(where: { $0.name == status.name })
             else { continue }

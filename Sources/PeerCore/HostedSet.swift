@@ -24,6 +24,15 @@ struct HostedSet: Sendable {
     var retryAt: Instant?
     /// Failures to make it, in a row.
     var failures = 0
+    /// The revision whose limits are in force; 0 while none are.
+    var revision: UInt64 = 0
+    /// Why the limits of its order are not in force; empty when they are, or nobody tried yet.
+    var resizeRefusal = ""
+    /// When refused limits are tried again.
+    var resizeAt: Instant?
+
+    /// How long after a refusal limits are tried again: memory may be free by then.
+    static let resizeRetry = Duration.seconds(10)
 
     /// Where the set is in its life, as listings show it.
     var phase: SetPhase {
@@ -39,9 +48,10 @@ struct HostedSet: Sendable {
 
     /// The earliest thing that is due.
     var nextDeadline: Instant? {
-        var earliest = stopReason == nil ? retryAt : nil
+        guard stopReason == nil else { return nil }
+        var earliest = [retryAt, resizeAt].compactMap(\.self).min()
         for container in containers {
-            guard stopReason == nil, let due = container.restartAt else { continue }
+            guard let due = container.restartAt else { continue }
             earliest = min(earliest ?? due, due)
         }
         return earliest
@@ -52,7 +62,9 @@ struct HostedSet: Sendable {
         if let stopReason { return stopReason }
         if case .failed(let reason) = state { return reason }
         guard let dead = containers.first(where: { $0.exit != nil }), let exit = dead.exit else {
-            return ""
+            guard let order, !resizeRefusal.isEmpty else { return "" }
+            return "keeps the limits of revision \(revision): those of revision "
+                + "\(order.placement.revision) are refused: \(resizeRefusal)"
         }
         let cause =
             exit.outOfMemory
@@ -101,6 +113,20 @@ extension HostedSet {
         for seen in observation.containers {
             observe(seen, configuration: configuration, now: now)
         }
+        observeLimits(observation, now: now)
+    }
+
+    /// Until the newest limits are in force, the set takes the larger of both.
+    private mutating func observeLimits(_ observation: SetObservation, now: Instant) {
+        revision = observation.revision
+        guard let order, revision != 0, revision != order.placement.revision else {
+            resizeRefusal = ""
+            resizeAt = nil
+            if let order, revision != 0 { demand = order.spec.demand }
+            return
+        }
+        resizeRefusal = observation.resizeRefusal
+        if !resizeRefusal.isEmpty { resizeAt = now + HostedSet.resizeRetry }
     }
 
     private mutating func observe(

@@ -39,7 +39,8 @@ package enum PeerOutput: Sendable {
     case sendDatagram([UInt8], to: SocketAddress, receiver: PeerIdentity?)
     /// Send over the kept connection to that host; it may be lost when the connection breaks.
     case sendMessage([UInt8], to: HostID, at: SocketAddress)
-    /// Make this set run and report with `.observed`. Idempotent.
+    /// Make this set run, with these limits, and report with `.observed`. Idempotent; a running
+    /// set of the same decision is only resized.
     case run(SetOrder)
     /// Start this container of a running set again and report.
     case restart(SlotID, placementIndex: LogIndex, container: String)
@@ -107,6 +108,10 @@ package struct SetObservation: Sendable, Equatable {
     package var containers: [ContainerObservation]
     /// What it takes of the host, also while it is being ended.
     package var demand: Resources
+    /// The revision whose limits are in force; 0 while none are.
+    package var revision: UInt64
+    /// Why newer limits are not in force, in words for people; empty when they are.
+    package var resizeRefusal: String
 
     /// How far a set is.
     package enum State: Sendable, Equatable {
@@ -122,7 +127,8 @@ package struct SetObservation: Sendable, Equatable {
 
     package init(
         slot: SlotID, placementIndex: LogIndex, state: State, address: [UInt8] = [],
-        containers: [ContainerObservation] = [], demand: Resources = Resources()
+        containers: [ContainerObservation] = [], demand: Resources = Resources(),
+        revision: UInt64 = 0, resizeRefusal: String = ""
     ) {
         self.slot = slot
         self.placementIndex = placementIndex
@@ -130,6 +136,8 @@ package struct SetObservation: Sendable, Equatable {
         self.address = address
         self.containers = containers
         self.demand = demand
+        self.revision = revision
+        self.resizeRefusal = resizeRefusal
     }
 }
 

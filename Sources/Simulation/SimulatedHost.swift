@@ -107,6 +107,10 @@ struct SimulatedSet {
     var placementIndex: LogIndex
     var demand: Resources
     var containers: [String]
+    /// The revision whose limits are in force.
+    var revision: UInt64
+    /// Why newer ones are not.
+    var resizeRefusal = ""
     var started = false
     var pids: [Int?] = []
     var exits: [ContainerExit?] = []
@@ -124,6 +128,6 @@ struct SimulatedSet {
                 }
                 return ContainerObservation(
                     name: containers[index], pid: pids[index], exit: exits[index])
-            }, demand: demand)
+            }, demand: demand, revision: revision, resizeRefusal: resizeRefusal)
     }
 }

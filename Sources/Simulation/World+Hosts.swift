@@ -90,17 +90,37 @@ extension World {
                 broken = Violation("rule 5: \(slot) is started while its old copy is there")
                 return
             }
-            if known.started { return report(host, slot) }
+            if known.started { return resize(order, on: host) }
+            // What is being made is made with the newest limits.
+            hosts[host][slot]?.revision = order.placement.revision
+            hosts[host][slot]?.demand = order.spec.demand
         } else {
             hosts[host][slot] = SimulatedSet(
                 slot: slot, placementIndex: order.placement.index, demand: order.spec.demand,
-                containers: names, pids: Array(repeating: nil, count: names.count),
+                containers: names, revision: order.placement.revision, pids: Array(repeating: nil, count: names.count),
                 exits: Array(repeating: nil, count: names.count))
         }
         report(host, slot)
         queue.schedule(
             .setStarted(host: host, slot, order.placement.index),
             at: now + networkRandom.duration(in: .milliseconds(20)...(.milliseconds(400))))
+    }
+
+    /// Changes the limits of a running set, or refuses, as when memory that is used cannot shrink.
+    private mutating func resize(_ order: SetOrder, on host: Int) {
+        let slot = order.placement.slot
+        guard let known = hosts[host][slot] else { return }
+        let isRefused =
+            known.revision != order.placement.revision && faultsAreOn
+            && networkRandom.happens(perThousand: options.startFailuresPerThousand)
+        if isRefused {
+            hosts[host][slot]?.resizeRefusal = "no luck"
+        } else {
+            hosts[host][slot]?.revision = order.placement.revision
+            hosts[host][slot]?.demand = order.spec.demand
+            hosts[host][slot]?.resizeRefusal = ""
+        }
+        report(host, slot)
     }
 
     mutating func setStarted(_ host: Int, _ slot: SlotID, _ index: LogIndex) {

@@ -72,7 +72,7 @@ extension World {
 
     private mutating func nextCommand() -> Command {
         let service = ["web", "db", "batch"].randomElement(using: &writeRandom) ?? "web"
-        switch Int.random(in: 0..<10, using: &writeRandom) {
+        switch Int.random(in: 0..<12, using: &writeRandom) {
         case 0...1:
             return .registerImage(
                 ImageRecord(
@@ -80,6 +80,12 @@ extension World {
                     manifestDigest: "sha256:" + String(repeating: "a", count: 64),
                     sizeBytes: 1_000, loadedBy: hosts[0].id))
         case 2...4: return .applyService(spec(service))
+        case 10...11:
+            return .resize(
+                service: service,
+                ServiceResize(
+                    cpuRequestMillicores: Int.random(in: 50...600, using: &writeRandom),
+                    memoryRequestBytes: (64 << 20) << Int.random(in: 0...1, using: &writeRandom)))
         case 5...8:
             return .scale(service: service, sets: Int.random(in: 0...12, using: &writeRandom))
         default: return .deleteService(service)

@@ -50,6 +50,8 @@ package struct World {
     var isCut: [[Bool]]
     /// When the last message of a pair arrives: messages keep their order.
     var lastArrival: [[Instant]]
+    /// True while the outputs of one input are carried out.
+    private var isInterpreting = false
     /// The newest start of each host that each start of an agent has heard from.
     var heard: [PeerIdentity: [HostID: BootEpoch]] = [:]
     var faultsAreOn = true
@@ -213,17 +215,20 @@ package struct World {
 
     mutating func feed(_ input: PeerInput, to host: Int) {
         guard hosts[host].peer != nil else { return }
-        guard now >= hosts[host].stalledUntil else {
+        // What an output brings about is heard after the outputs beside it were carried out.
+        guard now >= hosts[host].stalledUntil, !isInterpreting else {
             return queue.schedule(
                 .deferred(
                     input, host: host, id: hosts[host].id, bootEpoch: hosts[host].bootEpoch),
-                at: hosts[host].stalledUntil)
+                at: max(now, hosts[host].stalledUntil))
         }
         touched.append(host)
         var outputs: [PeerOutput] = []
         let clock = hosts[host].clock(at: now)
         hosts[host].peer?.handle(input, at: clock, into: &outputs)
+        isInterpreting = true
         for output in outputs { interpret(output, of: host) }
+        isInterpreting = false
         guard let deadline = hosts[host].peer?.nextDeadline else { return }
         let due = max(hosts[host].trueInstant(of: deadline), now + .microseconds(1))
         guard hosts[host].tickAt.map({ due < $0 }) ?? true else { return }

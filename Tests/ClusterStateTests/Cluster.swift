@@ -113,7 +113,8 @@ struct Cluster {
         SetReport(
             slot: placement.slot, placementIndex: placement.index, phase: phase,
             address: [10, 1, 2, 3],
-            containers: [ContainerStatus(name: "app", pid: 7, running: phase == .running)])
+            containers: [ContainerStatus(name: "app", pid: 7, running: phase == .running)],
+            revision: placement.revision)
     }
 
     /// How many sets of a service are on each host, in the order of the hosts.

@@ -137,7 +137,8 @@ import Wire
         cluster.settle()
         for pids in 1...30 {
             cluster.apply(
-                .applyService(Cluster.web(sets: 100) { $0.containers[0].pidsMax = pids }))
+                .applyService(
+                    Cluster.web(sets: 100) { $0.containers[0].command = ["sleep", "\(pids)"] }))
         }
         let numbers = cluster.state.service("web")?.revisions.map(\.number)
         #expect(numbers == [1] + Array(22...31))

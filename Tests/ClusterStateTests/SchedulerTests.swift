@@ -166,7 +166,7 @@ import Testing
         cluster.settle()
         cluster.reportAll()
         let hosts = cluster.state.service("web")?.slots.map { $0.placement?.host }
-        cluster.apply(.applyService(Cluster.web(sets: 30) { $0.containers[0].pidsMax = 5 }))
+        cluster.apply(.applyService(Cluster.web(sets: 30) { $0.containers[0].command = ["a"] }))
         var rounds = 0
         while let outcome = cluster.schedule(), rounds < 20 {
             rounds += 1
@@ -185,7 +185,7 @@ import Testing
         cluster.apply(.applyService(Cluster.web(sets: 20)))
         cluster.settle()
         cluster.reportAll()
-        cluster.apply(.applyService(Cluster.web(sets: 20) { $0.containers[0].pidsMax = 5 }))
+        cluster.apply(.applyService(Cluster.web(sets: 20) { $0.containers[0].command = ["a"] }))
         cluster.schedule()
         cluster.reportAll(.failed)
         #expect(cluster.schedule() == nil)

@@ -1,0 +1,123 @@
+/// New limits for every set of a service while they run; what is nil stays as it is.
+///
+/// The body of `shoal resize`. A limit below the request takes the request with it, since no more
+/// than the limit can ever be used; a request above the limit is refused.
+package struct ServiceResize: Hashable, Sendable, Codable {
+    /// The container that processor and memory limits are for; nil is the only one of the set.
+    package var container: String?
+    /// What is set aside of the processors, in millicores.
+    package var cpuRequestMillicores: Int?
+    /// The processor quota, in millicores.
+    package var cpuLimitMillicores: Int?
+    /// What is set aside of memory, in bytes.
+    package var memoryRequestBytes: Int?
+    /// The hard limit of memory, in bytes.
+    package var memoryLimitBytes: Int?
+    /// The most processes and threads at once.
+    package var pidsMax: Int?
+    /// The most a set may send, in bits per second; 0 lifts the limit.
+    package var egressBitsPerSecond: Int?
+    /// The most a set may receive, in bits per second; 0 lifts the limit.
+    package var ingressBitsPerSecond: Int?
+
+    package init(
+        container: String? = nil, cpuRequestMillicores: Int? = nil,
+        cpuLimitMillicores: Int? = nil, memoryRequestBytes: Int? = nil,
+        memoryLimitBytes: Int? = nil, pidsMax: Int? = nil, egressBitsPerSecond: Int? = nil,
+        ingressBitsPerSecond: Int? = nil
+    ) {
+        self.container = container
+        self.cpuRequestMillicores = cpuRequestMillicores
+        self.cpuLimitMillicores = cpuLimitMillicores
+        self.memoryRequestBytes = memoryRequestBytes
+        self.memoryLimitBytes = memoryLimitBytes
+        self.pidsMax = pidsMax
+        self.egressBitsPerSecond = egressBitsPerSecond
+        self.ingressBitsPerSecond = ingressBitsPerSecond
+    }
+
+    /// True when it asks for nothing.
+    package var isEmpty: Bool { self == ServiceResize(container: container) }
+
+    /// True when it changes a container, not only the set's network.
+    fileprivate var changesContainer: Bool {
+        [cpuRequestMillicores, cpuLimitMillicores, memoryRequestBytes, memoryLimitBytes, pidsMax]
+            .contains { $0 != nil }
+    }
+}
+
+/// Why new limits do not fit a service's spec.
+package struct ResizeProblem: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What is wrong and what to do.
+    package let description: String
+}
+
+extension ServiceSpec {
+    /// The spec with new limits; its other rules are `problems()`'s to check.
+    ///
+    /// Throws `ResizeProblem` when nothing is asked for, or for a container that is not there.
+    package func resized(by resize: ServiceResize) throws(ResizeProblem) -> ServiceSpec {
+        guard !resize.isEmpty else {
+            throw ResizeProblem(
+                description: "nothing to resize; give at least one of cpu, memory, pids, egress "
+                    + "and ingress")
+        }
+        var spec = self
+        let position = try position(of: resize)
+        if let position { spec.containers[position].take(resize) }
+        if let rate = resize.egressBitsPerSecond {
+            spec.network.egressBitsPerSecond = rate == 0 ? nil : rate
+        }
+        if let rate = resize.ingressBitsPerSecond {
+            spec.network.ingressBitsPerSecond = rate == 0 ? nil : rate
+        }
+        return spec
+    }
+
+    private func position(of resize: ServiceResize) throws(ResizeProblem) -> Int? {
+        let names = containers.map(\.name).joined(separator: ", ")
+        if let name = resize.container {
+            guard let position = containers.firstIndex(where: { $0.name == name }) else {
+                throw ResizeProblem(
+                    description: "service \(self.name) has no container '\(quoted(name))'; it "
+                        + "has \(names)")
+            }
+            return position
+        }
+        guard resize.changesContainer else { return nil }
+        guard containers.count == 1 else {
+            throw ResizeProblem(
+                description: "a set of \(name) has \(containers.count) containers; say which "
+                    + "one to resize with --container: \(names)")
+        }
+        return 0
+    }
+
+    /// What a set is made of, without the limits that can change while it runs.
+    ///
+    /// Two specs that are equal in this differ in nothing that a running set would have to be made
+    /// anew for.
+    package var withoutLimits: ServiceSpec {
+        var spec = self
+        for position in spec.containers.indices {
+            spec.containers[position].cpu = CPUSpec()
+            spec.containers[position].memory = MemorySpec()
+            spec.containers[position].pidsMax = 0
+        }
+        spec.network.egressBitsPerSecond = nil
+        spec.network.ingressBitsPerSecond = nil
+        return spec
+    }
+}
+
+extension ContainerSpec {
+    fileprivate mutating func take(_ resize: ServiceResize) {
+        cpu.limitMillicores = resize.cpuLimitMillicores ?? cpu.limitMillicores
+        cpu.requestMillicores =
+            resize.cpuRequestMillicores ?? min(cpu.requestMillicores, cpu.limitMillicores)
+        memory.limitBytes = resize.memoryLimitBytes ?? memory.limitBytes
+        memory.requestBytes =
+            resize.memoryRequestBytes ?? min(memory.requestBytes, memory.limitBytes)
+        pidsMax = resize.pidsMax ?? pidsMax
+    }
+}
