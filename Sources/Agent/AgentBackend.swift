@@ -132,6 +132,7 @@ package struct AgentBackend: ControlBackend {
             address: slot.address.isEmpty
                 ? nil : slot.address.map { String($0) }.joined(separator: "."),
             revision: slot.placement?.revision ?? service.revision,
+            limitsRevision: slot.report.flatMap { $0.revision == 0 ? nil : $0.revision },
             placementIndex: slot.placement?.index.value,
             containers: (slot.report?.containers ?? []).map { container in
                 ContainerView(
@@ -214,6 +215,15 @@ package struct AgentBackend: ControlBackend {
         return ApplyResult(
             service: service, revision: after?.revision ?? 0, index: index.value,
             outcome: before?.slots.count == sets ? .unchanged : .updated)
+    }
+
+    package func resize(service: String, _ resize: ServiceResize) async throws -> ApplyResult {
+        let before = await look().state.service(service)
+        let index = try await write(.resize(service: service, resize))
+        let after = await look().state.service(service)
+        return ApplyResult(
+            service: service, revision: after?.revision ?? 0, index: index.value,
+            outcome: before?.spec == after?.spec ? .unchanged : .updated)
     }
 
     package func delete(service: String) async throws -> ApplyResult {

@@ -34,6 +34,7 @@ extension SetKeeper {
         } catch {
             log.error("could not prepare the host's network: \(error)")
         }
+        await resize(order)
         tell(order.placement.slot, .started)
     }
 
@@ -42,7 +43,8 @@ extension SetKeeper {
         let address = try await address(for: slot, subnetIndex: order.subnetIndex)
         var record = SetRecord(
             slot: slot, placementIndex: order.placement.index.value, address: address.bytes,
-            spec: order.spec, images: sets[slot]?.record.images ?? [], started: false)
+            spec: order.spec, revision: order.placement.revision,
+            images: sets[slot]?.record.images ?? [], started: false)
         do {
             try records.write(record)
         } catch {

@@ -50,6 +50,8 @@ package actor SetKeeper {
         var wanted = true
         var pids: [String: Int] = [:]
         var exits: [String: ContainerExit] = [:]
+        /// Why its newest limits are not in force; empty when they are.
+        var resizeRefusal = ""
         /// Kernel kills for want of memory that were counted before the present run.
         var oomKillsBefore: [String: Int] = [:]
     }
@@ -74,13 +76,15 @@ package actor SetKeeper {
     package func take(_ order: PeerDriver.HostOrder) {
         switch order {
         case .run(let order):
-            chain(order.placement.slot) { await self.run(order) }
+            // What runs already only gets new limits: that waits for nobody's image.
+            let isRunning = sets[order.placement.slot]?.record.started == true
+            chain(order.placement.slot, isQuick: isRunning) { await self.run(order) }
         case .restart(let slot, let index, let container):
             chain(slot) { await self.restart(slot, index, container: container) }
         case .stop(let slot, let index, let reason):
             if sets[slot]?.record.placementIndex == index.value { sets[slot]?.wanted = false }
             log.info("ending \(slot): \(reason)")
-            chain(slot, isStop: true) { await self.stop(slot, index) }
+            chain(slot, isQuick: true) { await self.stop(slot, index) }
         }
     }
 
@@ -101,10 +105,10 @@ package actor SetKeeper {
 
     // MARK: One after the other, and not too many at once
 
-    /// Ending is never kept waiting by making: what waits for an image must not block what frees
-    /// room.
+    /// Ending and resizing are never kept waiting by making: what waits for an image must not block
+    /// what frees room.
     private func chain(
-        _ slot: SlotID, isStop: Bool = false, _ work: @escaping @Sendable () async -> Void
+        _ slot: SlotID, isQuick: Bool = false, _ work: @escaping @Sendable () async -> Void
     ) {
         let before = chains[slot]
         lastChain += 1
@@ -112,9 +116,9 @@ package actor SetKeeper {
         chainNumbers[slot] = number
         chains[slot] = Task {
             await before?.value
-            if !isStop { await self.enter() }
+            if !isQuick { await self.enter() }
             await work()
-            if !isStop { self.leave() }
+            if !isQuick { self.leave() }
             self.finished(slot, number)
         }
     }
@@ -235,6 +239,9 @@ package actor SetKeeper {
         return backends
     }
 
+    /// Makes a changed record durable.
+    func keep(_ record: SetRecord) throws { try records.write(record) }
+
     // MARK: What the brain hears
 
     /// Tells the brain what is known of a set.
@@ -269,6 +276,7 @@ package actor SetKeeper {
                 let exit = pid == nil ? set.exits[container.name] : nil
                 guard pid != nil || exit != nil else { return nil }
                 return ContainerObservation(name: container.name, pid: pid, exit: exit)
-            }, demand: set.record.spec.demand)
+            }, demand: set.record.spec.demand, revision: set.record.revision ?? 0,
+            resizeRefusal: set.resizeRefusal)
     }
 }

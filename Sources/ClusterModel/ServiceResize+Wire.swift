@@ -27,7 +27,9 @@ extension ServiceResize: WireCodable {
         guard version == ServiceResize.version else {
             throw .unknownCase(what: "resize version", value: UInt64(version))
         }
-        func number() throws(WireError) -> Int? { try reader.readBool() ? try reader.readInt() : nil }
+        func number() throws(WireError) -> Int? {
+            try reader.readBool() ? try reader.readInt() : nil
+        }
         self.init(
             container: try reader.readBool() ? try reader.readString(maximum: 256) : nil,
             cpuRequestMillicores: try number(), cpuLimitMillicores: try number(),

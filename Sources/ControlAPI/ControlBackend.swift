@@ -23,6 +23,8 @@ package protocol ControlBackend: Sendable {
     func apply(_ spec: ServiceSpec, dryRun: Bool) async throws -> ApplyResult
     /// Changes how many sets of a service are wanted.
     func scale(service: String, sets: Int) async throws -> ApplyResult
+    /// Changes the limits of a service's sets while they run.
+    func resize(service: String, _ resize: ServiceResize) async throws -> ApplyResult
     /// Deletes a service; its sets stop.
     func delete(service: String) async throws -> ApplyResult
     /// Loads the images of an archive (OCI layout or `docker save`, tar or tar.gz).

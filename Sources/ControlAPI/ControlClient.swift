@@ -68,6 +68,13 @@ package struct ControlClient: Sendable {
             body: try StrictJSON.encode(ScaleRequest(sets: sets)))
     }
 
+    /// Changes the limits of a service's sets while they run.
+    package func resize(service: String, _ resize: ServiceResize) async throws -> ApplyResult {
+        try await call(
+            .POST, "/v1/services/\(percentEncoded(service))/resize",
+            body: try StrictJSON.encode(resize))
+    }
+
     /// Deletes a service.
     package func delete(service: String) async throws -> ApplyResult {
         try await call(.DELETE, "/v1/services/\(percentEncoded(service))")

@@ -101,6 +101,13 @@ struct ControlResponder: HTTPResponder {
                 ScaleRequest.self, from: try await jsonBody(of: request),
                 example: ScaleRequest(sets: 1))
             return try await answer { try await backend.scale(service: name, sets: scale.sets) }
+        case ("POST", 3) where path[0] == "services" && path[2] == "resize":
+            _ = try RequestQuery(request.uri.query, known: [])
+            let name = try serviceName(path[1])
+            let resize = try StrictJSON.decode(
+                ServiceResize.self, from: try await jsonBody(of: request),
+                example: exampleResize())
+            return try await answer { try await backend.resize(service: name, resize) }
         case ("DELETE", 2) where path[0] == "services":
             _ = try RequestQuery(request.uri.query, known: [])
             let name = try serviceName(path[1])

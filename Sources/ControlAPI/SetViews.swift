@@ -54,6 +54,8 @@ package struct SetView: Codable, Hashable, Sendable {
     package var address: String?
     /// The revision of the template it runs or shall run.
     package var revision: UInt64
+    /// The revision whose limits are in force there; absent while none are.
+    package var limitsRevision: UInt64?
     /// The log index that placed it; absent while it is pending.
     package var placementIndex: UInt64?
     /// Its containers, in the order of the service's file.
@@ -69,6 +71,7 @@ package struct SetView: Codable, Hashable, Sendable {
         reason: String? = nil,
         address: String? = nil,
         revision: UInt64,
+        limitsRevision: UInt64? = nil,
         placementIndex: UInt64? = nil,
         containers: [ContainerView] = []
     ) {
@@ -81,6 +84,7 @@ package struct SetView: Codable, Hashable, Sendable {
         self.reason = reason
         self.address = address
         self.revision = revision
+        self.limitsRevision = limitsRevision
         self.placementIndex = placementIndex
         self.containers = containers
     }

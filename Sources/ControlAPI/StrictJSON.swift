@@ -156,3 +156,10 @@ func exampleService() -> ServiceSpec {
             publish: [PublishedPort(port: 80, hostPort: 80)]),
         placement: PlacementSpec(datacenters: ["a"], apartFrom: ["b"]))
 }
+
+/// New limits with every optional filled: the known keys of their JSON form.
+func exampleResize() -> ServiceResize {
+    ServiceResize(
+        container: "app", cpuRequestMillicores: 1, cpuLimitMillicores: 1, memoryRequestBytes: 1,
+        memoryLimitBytes: 1, pidsMax: 1, egressBitsPerSecond: 1, ingressBitsPerSecond: 1)
+}

@@ -170,7 +170,8 @@ extension World {
             guard let host = hosts.firstIndex(where: { $0.id == placement.host }),
                 let set = hosts[host][slot.slot], set.placementIndex == placement.index
             else { throw Violation("rule 7: \(slot.slot) does not run on its host") }
-            let demand = state.service(slot.slot.service)?.spec(revision: placement.revision)?.demand
+            let demand = state.service(slot.slot.service)?.spec(revision: placement.revision)?
+                .demand
             guard set.revision == placement.revision, slot.demand == demand else {
                 throw Violation(
                     "rule 4: \(slot.slot) rests with the limits of revision \(set.revision), and "

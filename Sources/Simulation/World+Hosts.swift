@@ -97,7 +97,8 @@ extension World {
         } else {
             hosts[host][slot] = SimulatedSet(
                 slot: slot, placementIndex: order.placement.index, demand: order.spec.demand,
-                containers: names, revision: order.placement.revision, pids: Array(repeating: nil, count: names.count),
+                containers: names, revision: order.placement.revision,
+                pids: Array(repeating: nil, count: names.count),
                 exits: Array(repeating: nil, count: names.count))
         }
         report(host, slot)

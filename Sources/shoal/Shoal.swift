@@ -34,7 +34,8 @@ struct Shoal: AsyncParsableCommand {
             CommandGroup(
                 name: "Change",
                 subcommands: [
-                    ApplyCommand.self, ScaleCommand.self, DeleteCommand.self, ImageCommand.self,
+                    ApplyCommand.self, ScaleCommand.self, ResizeCommand.self,
+                    DeleteCommand.self, ImageCommand.self,
                 ]),
             CommandGroup(
                 name: "Look inside", subcommands: [LogsCommand.self, ExecCommand.self]),

@@ -28,8 +28,12 @@ struct Waiting {
     private static let notHeard = "waiting for this host to hear of it"
 
     init(client: ControlClient, options: WaitOptions) {
+        self.init(client: client, timeout: options.timeout)
+    }
+
+    init(client: ControlClient, timeout: Int) {
         self.client = client
-        timeout = options.timeout
+        self.timeout = timeout
     }
 
     /// Until every wanted set of each service runs the revision of its change.
@@ -52,6 +56,7 @@ struct Waiting {
                 let sets = try await client.sets(service: change.service)
                 let running = sets.filter {
                     $0.phase == "running" && $0.revision >= change.revision
+                        && $0.limitsRevision ?? 0 >= change.revision
                 }
                 let others = sets.filter { !running.contains($0) }
                 let done = running.count >= service.sets && others.isEmpty
@@ -65,6 +70,36 @@ struct Waiting {
                 }
             }
             return (parts.joined(separator: ", "), missing.isEmpty)
+        }
+        try fail(unless: missing)
+    }
+
+    /// Until the limits of a change are in force on every set that runs.
+    ///
+    /// Fails at once when a host refuses them: it says why, and nobody can wait for that.
+    mutating func untilResized(_ change: ApplyResult) async throws {
+        let service = change.service
+        var missing: [String] = []
+        var refused: [String] = []
+        try await poll { client in
+            guard try await client.status().appliedIndex >= change.index else {
+                return (Waiting.notHeard, false)
+            }
+            let sets = try await client.sets(service: service).filter { $0.host != nil }
+            let others = sets.filter { $0.limitsRevision ?? 0 < change.revision }
+            missing = others.map { "\($0.slot) \($0.phase): \($0.reason ?? "not done yet")" }
+            refused = others.filter { $0.phase == "running" }.compactMap { set in
+                set.reason.map { "\(set.slot) on \(set.host ?? "its host") \($0)" }
+            }
+            let done = others.isEmpty || !refused.isEmpty
+            return ("\(service): \(sets.count - others.count) of \(sets.count) resized", done)
+        }
+        guard refused.isEmpty else {
+            Output.standardError("shoal: \(refused.count) sets keep the limits they have\n")
+            for reason in refused.prefix(20) {
+                Output.standardError(Output.printable(reason) + "\n")
+            }
+            throw ExitCode(1)
         }
         try fail(unless: missing)
     }

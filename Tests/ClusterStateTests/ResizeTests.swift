@@ -34,7 +34,8 @@ struct ResizeTests {
         #expect(cluster.settle() == 0)
         #expect(cluster.state.service("web")?.spec.containers[0].cpu.limitMillicores == 2_000)
         #expect(cluster.state.service("web")?.spec(revision: 2)?.demand.memoryBytes == 128 << 20)
-        #expect(cluster.state.hosts.map(\.allocated.memoryBytes) == [256, 256, 256].map { $0 << 20 })
+        #expect(
+            cluster.state.hosts.map(\.allocated.memoryBytes) == [256, 256, 256].map { $0 << 20 })
     }
 
     @Test("the larger demand is held until the host says that the new limits are in force")
@@ -42,7 +43,8 @@ struct ResizeTests {
         var cluster = running()
         cluster.apply(
             .resize(service: "web", ServiceResize(memoryRequestBytes: 16 << 20)))
-        #expect(cluster.state.hosts.map(\.allocated.memoryBytes) == [128, 128, 128].map { $0 << 20 })
+        #expect(
+            cluster.state.hosts.map(\.allocated.memoryBytes) == [128, 128, 128].map { $0 << 20 })
         let placement = try #require(cluster.state.slot(Self.web0)?.placement)
         let host = try #require(cluster.state.host(placement.host))
         // The old limits are still in force: the memory is in use.
@@ -94,8 +96,10 @@ struct ResizeTests {
     func refusals() {
         var cluster = running()
         func refusal(_ resize: ServiceResize, of service: String = "web") -> String {
-            guard case .refused(let refusal) = cluster.apply(
-                .resize(service: service, resize)).result
+            guard
+                case .refused(let refusal) = cluster.apply(
+                    .resize(service: service, resize)
+                ).result
             else { return "" }
             return refusal.message
         }

@@ -25,6 +25,12 @@ private let web = ServiceSpec(
             #expect(
                 try await client.sets(service: "web").map(\.slot) == ["web.0", "web.1", "web.2"])
             #expect(try await client.services().first?.sets == 3)
+            let resize = ServiceResize(cpuLimitMillicores: 2_000, egressBitsPerSecond: 0)
+            #expect(try await client.resize(service: "web", resize).revision == 2)
+            let nothing = await refusal {
+                _ = try await client.resize(service: "web", ServiceResize())
+            }
+            #expect(nothing?.message.contains("nothing to resize") == true)
             #expect(try await client.delete(service: "web").outcome == .deleted)
             #expect(try await client.sets().isEmpty)
         }
@@ -87,6 +93,8 @@ private let web = ServiceSpec(
             ("POST /v1/services/web/scale", "{\"sets\":1,\"pace\":2}", 400, "unknown key 'pace'"),
             ("POST /v1/services/web/scale", "{\"sets\":\"1\"}", 400, "must be a whole number"),
             ("POST /v1/services/web/scale", "{\"sets\":1e99}", 400, "does not fit"),
+            ("POST /v1/services/web/resize", "{\"cpu\":1}", 400, "unknown key 'cpu'"),
+            ("POST /v1/services/web/resize", "{\"pidsMax\":true}", 400, "must be a whole number"),
             (
                 "POST /v1/services", String(repeating: "[", count: 100_000), 400,
                 "the body is not JSON"

@@ -116,6 +116,20 @@ final class FakeBackend: ControlBackend {
         }
     }
 
+    func resize(service: String, _ resize: ServiceResize) async throws -> ApplyResult {
+        try contents.withLock { contents in
+            guard let spec = contents.services[service] else {
+                throw ControlError(.notFound, "there is no service \(service)")
+            }
+            do {
+                contents.services[service] = try spec.resized(by: resize)
+            } catch let problem as ResizeProblem {
+                throw ControlError(.invalid, problem.description)
+            }
+            return ApplyResult(service: service, revision: 2, index: 21, outcome: .updated)
+        }
+    }
+
     func delete(service: String) async throws -> ApplyResult {
         try contents.withLock { contents in
             guard contents.services.removeValue(forKey: service) != nil else {

@@ -1,0 +1,116 @@
+# Limits change while sets run: same processes, nothing dropped, all of them or none, refused with a reason.
+# shellcheck shell=bash
+
+apply_text 1 --wait <<'YAML' > /dev/null || failed "apply" "exit 0" "an error"
+service: live
+sets: 3
+containers:
+  - name: app
+    image: demo/web:1
+    command: [sh, -c, 'while true; do nc -l -p 9002 -e cat; done']
+    cpu: {request: 100m, limit: 300m}
+    memory: {request: 16Mi, limit: 96Mi}
+    pids: 30
+network: {egress: 8Mbit, ingress: 16Mbit}
+placement: {spread: [host]}
+YAML
+first=live.0
+host=$(host_of $first)
+before=$(slots_and_pids)
+limit_of() { cgroup_file "$host" "$first/app" memory memory.limit_in_bytes memory.max; }
+quota_of() {
+    if cgroups_are_v2; then cgroup_file "$host" "$first/app" cpu cpu.cfs_quota_us cpu.max | cut -d' ' -f1; else
+        cgroup_file "$host" "$first/app" cpu cpu.cfs_quota_us cpu.max; fi
+}
+pids_of() { cgroup_file "$host" "$first/app" pids pids.max pids.max; }
+# All that tc says of the set, at both ends of its cable.
+rates() {
+    local cable
+    cable=$(cable_of "$host" $first)
+    in_host "$host" sh -c "tc qdisc show dev $cable; tc class show dev $cable"
+    nsenter "--net=/run/netns/$(set_namespace "$host" $first)" -- sh -c 'tc qdisc show; tc class show dev eth0'
+    in_host "$host" sh -c 'tc class show' 2> /dev/null
+}
+same_processes() { expect_equal "sets and their processes after $1" "$before" "$(slots_and_pids)"; }
+
+# --- a connection stays open over all that follows ---------------------------------------------
+address=$(set_field $first .address)
+mkfifo "$WORK/talk"
+# shellcheck disable=SC2016
+helper in_host "$host" sh -c 'timeout 120 busybox nc "$0" 9002 < "$1" > "$2"' "$address" "$WORK/talk" "$WORK/heard"
+exec 8> "$WORK/talk"
+heard() { grep -qx "$1" "$WORK/heard"; }
+echo one >&8
+eventually 5 "the set answers on a connection" heard one
+
+# --- everything at once, asked at another host --------------------------------------------------
+other=$((host % 3 + 1))
+expect "resize" shoal $other resize live --cpu 700m --memory 160Mi --egress 20Mbit --ingress 30Mbit --pids 60
+same_processes "a resize"
+expect_equal "memory limit in the kernel" $((160 << 20)) "$(limit_of)"
+expect_equal "quota in the kernel" 70000 "$(quota_of)"
+expect_equal "processes in the kernel" 60 "$(pids_of)"
+expect_match "egress in the kernel" '20Mbit' "$(rates)"
+expect_match "ingress in the kernel" '30Mbit' "$(rates)"
+echo two >&8
+eventually 5 "the connection is still open" heard two
+expect_equal "the revision in force everywhere" "2 2 2" \
+    "$(shoal 1 sets live --json | jq -r '[.[].limitsRevision] | join(" ")')"
+expect_match "the same again" 'already' "$(shoal 1 resize live --cpu 700m)"
+
+# --- refused as a whole: no room ----------------------------------------------------------------
+refused() { ! shoal 1 resize live "$@" > "$WORK/out" 2> "$WORK/err"; }
+expect "more than the hosts have is refused" refused --cpu 900 --cpu-request 900
+expect_match "the wall is named" 'no room to resize live\.0 on h[123], which lacks CPU' "$(cat "$WORK/err")"
+expect "nothing to do is refused" refused
+expect "an unknown container is refused" refused --container none --pids 9
+expect_match "the container is named" "no container 'none'" "$(cat "$WORK/err")"
+expect "a negative limit is refused" refused --pids=-1
+expect "a limit that is no quantity is refused" refused --memory lots
+expect_equal "the revision after refusals" 2 "$(set_field $first .revision)"
+
+# --- refused by the host: the memory is in use --------------------------------------------------
+expect "the set fills memory" shoal 1 exec -n $first -- dd if=/dev/zero of=/dev/shm/full bs=1M count=40
+expect "a limit below what is in use is refused" refused --memory 24Mi --cpu 400m
+expect_match "with the figure" "live\\.0 on h$host keeps the limits of revision 2.*in use" "$(cat "$WORK/err")"
+same_processes "a refusal"
+expect_equal "memory limit after the refusal" $((160 << 20)) "$(limit_of)"
+expect_equal "quota after the refusal" 70000 "$(quota_of)"
+expect_match "the reason is listed" 'keeps the limits' "$(set_field $first .reason)"
+expect "the set gives memory back" shoal 1 exec -n $first -- sh -c ': > /dev/shm/full'
+shrunk() { [ "$(limit_of)" = $((24 << 20)) ] && [ "$(quota_of)" = 40000 ]; }
+eventually 20 "the limits are in force once there is room" shrunk
+in_force() { [ "$(set_field $first .limitsRevision)" = "$(set_field $first .revision)" ]; }
+eventually 5 "and that is told" in_force
+expect_equal "the reason afterwards" null "$(set_field $first .reason)"
+same_processes "the retry"
+
+# --- an agent that was away ---------------------------------------------------------------------
+kill_agent "$host"
+shoal $other resize live --no-wait --cpu 500m --memory 64Mi > /dev/null || failed "resize without a host" "exit 0" "an error"
+start_agent "$host"
+caught_up() { [ "$(limit_of)" = $((64 << 20)) ] && [ "$(quota_of)" = 50000 ]; }
+eventually 20 "the agent that was away catches up" caught_up
+eventually 20 "three hosts again" all_see_three
+same_processes "a restart of the agent"
+echo three >&8
+eventually 5 "the connection outlived it all" heard three
+exec 8>&-
+
+# --- apply with other limits is the same --------------------------------------------------------
+apply_text 1 --wait <<'YAML' > /dev/null || failed "apply" "exit 0" "an error"
+service: live
+sets: 3
+containers:
+  - name: app
+    image: demo/web:1
+    command: [sh, -c, 'while true; do nc -l -p 9002 -e cat; done']
+    cpu: {request: 100m, limit: 600m}
+    memory: {request: 16Mi, limit: 128Mi}
+    pids: 30
+placement: {spread: [host]}
+YAML
+same_processes "applying other limits"
+expect_equal "quota after apply" 60000 "$(quota_of)"
+expect "delete" shoal 1 delete live --yes --wait
+eventually 15 "nothing runs after that" nothing_runs
