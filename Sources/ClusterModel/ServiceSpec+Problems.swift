@@ -41,6 +41,10 @@ package enum SpecLimits {
     package static let cpuLimitMillicores = 10...1_024_000
     /// Memory limit: 4 MiB, below which a container's start itself is killed, to 16 TiB.
     package static let memoryLimitBytes = (4 << 20)...(16 << 40)
+    /// Volumes of one service.
+    package static let volumes = 16
+    /// A volume's size: 16 MiB, below which file systems hold little but themselves, to 64 TiB.
+    package static let volumeBytes = (16 << 20)...(64 << 40)
     /// Processes: up to the kernel's own bound (PID_MAX_LIMIT).
     package static let pids = 1...4_194_304
     /// Rates in bits per second: from 1 kbit, tc's smallest unit, to 1 Tbit.
@@ -84,6 +88,7 @@ extension ServiceSpec {
         }
         network.check(into: &list)
         placement.check(of: name, into: &list)
+        checkVolumes(into: &list)
         return list.problems
     }
 

@@ -2,7 +2,10 @@ import Base
 import Wire
 
 extension ServiceSpec: WireCodable {
-    private static let version: UInt8 = 1
+    /// Written always; what is older is read, and what it lacks has its default.
+    ///
+    /// 1: the first. 2: volumes.
+    private static let version: UInt8 = 2
 
     package func encode(into writer: inout ByteWriter) {
         writer.write(byte: ServiceSpec.version)
@@ -13,11 +16,12 @@ extension ServiceSpec: WireCodable {
         writer.write(list: containers)
         writer.write(network)
         writer.write(placement)
+        writer.write(list: volumes)
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
         let version = try reader.readByte()
-        guard version == ServiceSpec.version else {
+        guard 1...ServiceSpec.version ~= version else {
             throw .unknownCase(what: "service spec version", value: UInt64(version))
         }
         self.init(
@@ -25,7 +29,35 @@ extension ServiceSpec: WireCodable {
             pool: try reader.readString(maximum: WireBounds.name),
             sets: try reader.readInt(), priority: try reader.readInt(),
             containers: try reader.readList(maximum: WireBounds.list),
-            network: try reader.read(), placement: try reader.read())
+            network: try reader.read(), placement: try reader.read(),
+            volumes: version >= 2 ? try reader.readList(maximum: WireBounds.list) : [])
+    }
+}
+
+extension VolumeSpec: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(name)
+        writer.write(sizeBytes)
+        writer.write(mount)
+        switch volumeClass {
+        case .lvm: writer.write(byte: 0)
+        case .loop: writer.write(byte: 1)
+        case .directory: writer.write(byte: 2)
+        }
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        let name = try reader.readString(maximum: WireBounds.name)
+        let sizeBytes = try reader.readInt()
+        let mount = try reader.readString(maximum: WireBounds.mount)
+        let volumeClass: VolumeClass
+        switch try reader.readByte() {
+        case 0: volumeClass = .lvm
+        case 1: volumeClass = .loop
+        case 2: volumeClass = .directory
+        case let other: throw .unknownCase(what: "volume class", value: UInt64(other))
+        }
+        self.init(name: name, sizeBytes: sizeBytes, mount: mount, volumeClass: volumeClass)
     }
 }
 
@@ -34,6 +66,7 @@ private enum WireBounds {
     static let name = 256
     static let list = 256
     static let reference = 512
+    static let mount = 4_096
     static let value = SpecLimits.variableValueBytes
 }
 

@@ -19,11 +19,13 @@ package struct ServiceSpec: Hashable, Sendable, Codable {
     package var network: NetworkSpec
     /// Where sets may run and how they spread.
     package var placement: PlacementSpec
+    /// What outlives a set's containers, at most 16.
+    package var volumes: [VolumeSpec]
 
     package init(
         name: String, pool: String = "default", sets: Int = 1, priority: Int = 50,
         containers: [ContainerSpec], network: NetworkSpec = NetworkSpec(),
-        placement: PlacementSpec = PlacementSpec()
+        placement: PlacementSpec = PlacementSpec(), volumes: [VolumeSpec] = []
     ) {
         self.name = name
         self.pool = pool
@@ -32,6 +34,7 @@ package struct ServiceSpec: Hashable, Sendable, Codable {
         self.containers = containers
         self.network = network
         self.placement = placement
+        self.volumes = volumes
     }
 }
 

@@ -60,6 +60,9 @@ extension ReplicatedState {
         guard revision >= record.placement?.revision ?? 0 else { return "the slot was resized" }
         guard let position = hostPosition(id) else { return "host \(id.short) is unknown" }
         let host = hosts[position]
+        if let holder = record.volumeHost, holder != id, !spec.volumes.isEmpty {
+            return "its volumes are on \(self.host(holder)?.name ?? holder.short)"
+        }
         if !record.isHomeless, let old = record.placement, old.host == id,
             old.revision == revision
         {
@@ -74,7 +77,9 @@ extension ReplicatedState {
         let placement = Placement(
             slot: record.slot, host: id, revision: revision, epoch: change.epoch,
             index: change.index)
-        setPlacement(placement, of: record.slot, demand: demand, at: change.index)
+        setPlacement(
+            placement, of: record.slot, demand: demand, hasVolumes: !spec.volumes.isEmpty,
+            at: change.index)
         change.note(
             .setPlaced, record.slot.description, "placed on \(host.name), revision \(revision)")
         return nil

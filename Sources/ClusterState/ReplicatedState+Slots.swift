@@ -5,7 +5,8 @@ import ClusterModel
 extension ReplicatedState {
     /// Binds a slot to a host, or to none, and moves what it takes from the old host to the new.
     mutating func setPlacement(
-        _ placement: Placement?, of slot: SlotID, demand: Resources, at index: LogIndex
+        _ placement: Placement?, of slot: SlotID, demand: Resources, hasVolumes: Bool = false,
+        at index: LogIndex
     ) {
         guard let service = servicePosition(slot.service),
             services[service].slots.indices.contains(slot.ordinal)
@@ -18,6 +19,8 @@ extension ReplicatedState {
             $0.pendingReason = ""
             $0.changedAt = index
             $0.report = nil
+            // Without a placement the volumes stay where they are.
+            if let placement { $0.volumeHost = hasVolumes ? placement.host : nil }
         }
         guard let placement, let host = hostPosition(placement.host) else { return }
         hosts[host].allocated = hosts[host].allocated + demand
@@ -63,7 +66,7 @@ extension ReplicatedState {
             let slot = SlotRecord(
                 slot: SlotID(service: name, ordinal: ordinal), placement: nil,
                 demand: Resources(), stranded: false, pendingReason: "", changedAt: index,
-                report: nil)
+                volumeHost: nil, report: nil)
             services[service].slots.append(slot)
             services[service].count(slot, by: 1)
         }

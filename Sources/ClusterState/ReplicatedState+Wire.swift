@@ -37,6 +37,7 @@ extension ReplicatedState: WireCodable {
         for slot in service.slots {
             writer.write(slot.changedAt)
             writer.write(slot.pendingReason)
+            writer.write(optional: slot.volumeHost)
             guard let placement = slot.placement, let host = hostPosition(placement.host) else {
                 writer.write(false)
                 continue
@@ -110,8 +111,9 @@ extension ReplicatedState: WireCodable {
     ) throws(WireError) -> SlotRecord {
         var record = SlotRecord(
             slot: slot, placement: nil, demand: Resources(), stranded: false, pendingReason: "",
-            changedAt: try reader.read(), report: nil)
+            changedAt: try reader.read(), volumeHost: nil, report: nil)
         record.pendingReason = try reader.readText()
+        if version >= 2 { record.volumeHost = try reader.readOptional() }
         guard try reader.readBool() else { return record }
         let host = try reader.readCount(maximum: Limits.hosts)
         guard host < hosts.count else { throw .invalid(what: "host of a placement") }

@@ -57,6 +57,8 @@ package struct SlotRecord: Equatable, Sendable {
     package internal(set) var pendingReason: String
     /// The entry that last placed, unplaced or created it.
     package internal(set) var changedAt: LogIndex
+    /// The host that holds its volumes: it runs nowhere else; nil while it has none.
+    package internal(set) var volumeHost: HostID?
     /// What its host last said; nil before its first report on this placement.
     package internal(set) var report: SetStatus?
 

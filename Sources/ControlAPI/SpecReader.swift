@@ -10,7 +10,7 @@ struct SpecReader {
     private var places: [String: YAMLPlace] = [:]
 
     /// The keys of design that this version does not have.
-    private static let laterService = ["volumes", "update", "scaling"]
+    private static let laterService = ["update", "scaling"]
     private static let laterContainer = ["io", "health"]
     private static let laterPlacement = ["after"]
 
@@ -19,7 +19,10 @@ struct SpecReader {
         places[""] = root.place
         let fields = mapping(
             root, "",
-            known: ["service", "pool", "sets", "priority", "containers", "network", "placement"],
+            known: [
+                "service", "pool", "sets", "priority", "containers", "network", "placement",
+                "volumes",
+            ],
             later: SpecReader.laterService)
         var spec = ServiceSpec(name: "", containers: [])
         spec.name = required("service", fields, root).flatMap { text($0, "service") } ?? ""
@@ -31,6 +34,9 @@ struct SpecReader {
         }
         if let node = fields["network"] { spec.network = network(node) }
         if let node = fields["placement"] { spec.placement = placement(node) }
+        if let node = fields["volumes"] {
+            spec.volumes = list(node, "volumes") { $0.volume($1, $2) }
+        }
         return spec
     }
 
@@ -186,10 +192,35 @@ extension SpecReader {
         return spec
     }
 
+    private mutating func volume(_ node: YAMLNode, _ path: String) -> VolumeSpec {
+        let fields = mapping(node, path, known: ["name", "size", "mount", "class"])
+        var spec = VolumeSpec(name: "", sizeBytes: 0, mount: "")
+        spec.name =
+            required("name", fields, node, path).flatMap { text($0, path + ".name") } ?? ""
+        set(
+            &spec.sizeBytes,
+            required("size", fields, node, path).flatMap {
+                quantity($0, path + ".size", Quantity.bytes)
+            })
+        spec.mount =
+            required("mount", fields, node, path).flatMap { text($0, path + ".mount") } ?? ""
+        set(
+            &spec.volumeClass,
+            fields["class"].flatMap { choice($0, path + ".class", of: VolumeClass.self) })
+        return spec
+    }
+
     private mutating func failureDomain(_ node: YAMLNode, _ path: String) -> FailureDomain? {
+        choice(node, path, of: FailureDomain.self)
+    }
+
+    /// One of the names that a field knows.
+    private mutating func choice<Choice: RawRepresentable & CaseIterable>(
+        _ node: YAMLNode, _ path: String, of _: Choice.Type
+    ) -> Choice? where Choice.RawValue == String {
         guard let name = text(node, path) else { return nil }
-        if let domain = FailureDomain(rawValue: name) { return domain }
-        let known = FailureDomain.allCases.map(\.rawValue)
+        if let choice = Choice(rawValue: name) { return choice }
+        let known = Choice.allCases.map(\.rawValue)
         let hint = nearest(name, among: known).map { "; did you mean '\($0)'?" } ?? ""
         note(path, "'\(name.prefix(60))' is not one of \(known.joined(separator: ", "))\(hint)")
         return nil

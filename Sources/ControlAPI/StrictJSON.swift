@@ -154,7 +154,8 @@ func exampleService() -> ServiceSpec {
         network: NetworkSpec(
             egressBitsPerSecond: 1, ingressBitsPerSecond: 1,
             publish: [PublishedPort(port: 80, hostPort: 80)]),
-        placement: PlacementSpec(datacenters: ["a"], apartFrom: ["b"]))
+        placement: PlacementSpec(datacenters: ["a"], apartFrom: ["b"]),
+        volumes: [VolumeSpec(name: "data", sizeBytes: 1, mount: "/data")])
 }
 
 /// New limits with every optional filled: the known keys of their JSON form.

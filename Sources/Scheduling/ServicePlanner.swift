@@ -27,6 +27,10 @@ struct ServicePlanner {
         var reason: String?
         for slot in service.slots where slot.isHomeless {
             guard decisions.count < room else { return }
+            if let holder = slot.volumeHost, !service.spec.volumes.isEmpty {
+                placeAtVolumes(slot, on: holder)
+                continue
+            }
             // All slots of a service ask for the same: once nothing fits, nothing fits the rest.
             if reason == nil, let position = field.take() {
                 place(slot.slot, at: position)
@@ -37,6 +41,31 @@ struct ServicePlanner {
             reason = why
             decline(slot, because: why)
         }
+    }
+
+    /// A slot runs only where its volumes are, and waits for that host as long as it takes.
+    private mutating func placeAtVolumes(_ slot: SlotRecord, on holder: HostID) {
+        let names = service.spec.volumes.map(\.name).joined(separator: ", ")
+        let what = service.spec.volumes.count == 1 ? "its volume \(names)" : "its volumes \(names)"
+        guard let position = field.tally.position(of: holder) else {
+            return decline(
+                slot,
+                because: "waits for \(what): the host \(holder.short) that held it was forgotten")
+        }
+        if field.fits(position) {
+            field.add(at: position)
+            place(slot.slot, at: position)
+            placedCount += 1
+            return
+        }
+        let spec = service.spec
+        let obstacle = field.tally.obstacle(
+            at: position, to: spec, demand: spec.demand, apart: apart)
+        let name = field.tally.hosts[position].name
+        decline(
+            slot,
+            because: "waits for host \(name), which holds \(what)"
+                + (obstacle.map { ": it \($0.phrase)" } ?? ""))
     }
 
     /// Replaces sets of older revisions, a share of the service at a time.
@@ -71,6 +100,13 @@ struct ServicePlanner {
         if field.fits(old) {
             field.add(at: old)
             place(slot.slot, at: old)
+        } else if slot.volumeHost != nil, !service.spec.volumes.isEmpty {
+            field.restore(slot.demand, at: old)
+            let name = field.tally.hosts[old].name
+            decline(
+                slot,
+                because: "revision \(service.revision) waits for room on host \(name), which holds "
+                    + "its volumes")
         } else if let position = field.take() {
             place(slot.slot, at: position)
         } else {

@@ -19,7 +19,7 @@ private let badFiles: [BadFile] = [
         name: "an unknown key names the nearest",
         yaml: "service: web\nreplicas: 3\nprioritty: 5\n" + container,
         problems: [
-            "2:1 replicas unknown key 'replicas'; known here: containers, network, placement, pool, priority, service, sets",
+            "2:1 replicas unknown key 'replicas'; known here: containers, network, placement, pool, priority, service, sets, volumes",
             "3:1 prioritty unknown key 'prioritty'; did you mean 'priority'?",
         ]),
     BadFile(
@@ -31,10 +31,10 @@ private let badFiles: [BadFile] = [
         ]),
     BadFile(
         name: "keys of a later version",
-        yaml: "service: web\nvolumes: []\nupdate: {}\n"
+        yaml: "service: web\nscaling: []\nupdate: {}\n"
             + "containers: [{name: app, image: a, health: {}}]\nplacement: {after: [db]}\n",
         problems: [
-            "2:1 volumes 'volumes' is not supported by this version",
+            "2:1 scaling 'scaling' is not supported by this version",
             "3:1 update 'update' is not supported by this version",
             "4:36 containers[0].health 'health' is not supported by this version",
             "5:13 placement.after 'after' is not supported by this version",
@@ -79,6 +79,17 @@ private let badFiles: [BadFile] = [
         problems: [
             "2:22 placement.spread[0] 'racks' is not one of datacenter, rack, host; did you mean 'rack'?",
             "2:29 placement.spread[1] 'planet' is not one of datacenter, rack, host",
+        ]),
+    BadFile(
+        name: "volumes",
+        yaml: "service: web\nvolumes: [{name: a, size: 1Gi, mount: b, class: flash}, {size: -1}]\n"
+            + container,
+        problems: [
+            "2:39 volumes[0].mount 'b' is not an absolute path of at most 1,024 bytes",
+            "2:49 volumes[0].class 'flash' is not one of lvm, loop, directory",
+            "2:57 volumes[1].name key 'name' is missing",
+            "2:57 volumes[1].mount key 'mount' is missing",
+            "2:64 volumes[1].size '-1' is negative: write an amount of bytes like 64Mi, 1Gi or 500M",
         ]),
     BadFile(
         name: "a number too large", yaml: "service: web\nsets: 99999999999999999999\n" + container,
@@ -138,6 +149,7 @@ private let badFiles: [BadFile] = [
                 pids: 100
             network: {egress: 50Mbit, ingress: 1Gbit, publish: [{port: 8080, host: 18080}]}
             placement: {datacenters: [a], spread: [rack, host], apart-from: [batch]}
+            volumes: [{name: data, size: 64Mi, mount: /data}, {name: db, size: 1Gi, mount: /var/db, class: lvm}]
             """
         let expected = ServiceSpec(
             name: "web", pool: "fast", sets: 6, priority: 70,
@@ -157,7 +169,11 @@ private let badFiles: [BadFile] = [
                 egressBitsPerSecond: 50_000_000, ingressBitsPerSecond: 1_000_000_000,
                 publish: [PublishedPort(port: 8_080, hostPort: 18_080)]),
             placement: PlacementSpec(
-                datacenters: ["a"], spread: [.rack, .host], apartFrom: ["batch"]))
+                datacenters: ["a"], spread: [.rack, .host], apartFrom: ["batch"]),
+            volumes: [
+                VolumeSpec(name: "data", sizeBytes: 64 << 20, mount: "/data", volumeClass: .loop),
+                VolumeSpec(name: "db", sizeBytes: 1 << 30, mount: "/var/db", volumeClass: .lvm),
+            ])
         #expect(try SpecFile.parse(Array(yaml.utf8)) == [expected])
     }
 
