@@ -35,7 +35,7 @@ package enum AgentProcess {
         let hostLoop = try EventLoop(name: "host")
         let commands = CommandRunner(loop: hostLoop)
         let host = try hostControl(configuration, instance, commands)
-        let facts = try await hostFacts(configuration, host)
+        let offer = try await hostOffer(configuration, host)
         let store = try LogStore(path: folder.logPath)
         let restored = try store.load()
         let isJoining = try folder.secret() == nil
@@ -46,7 +46,8 @@ package enum AgentProcess {
             configuration: PeerPlaneConfiguration(bindAddress: bindAddress(for: address)),
             secret: secret, identity: keys, bootEpoch: bootEpoch)
         let peer = Peer(
-            id: keys.hostID, bootEpoch: bootEpoch, address: address, facts: facts,
+            id: keys.hostID, bootEpoch: bootEpoch, address: address,
+            facts: offer.facts(configuration),
             restored: restored, configuration: PeerConfiguration(),
             random: RandomSource(seed: UInt64.random(in: .min ... .max)), now: peerLoop.now())
         let driver = PeerDriver(loop: peerLoop, plane: plane, store: store, peer: peer, log: log)
@@ -73,8 +74,10 @@ package enum AgentProcess {
         let remembered = RememberedPeers(store: store, me: keys.hostID)
         let seeds = try await seeds(configuration, remembered, peerLoop)
         let joined = isJoining ? Task { try await keepSecret(secret, folder, driver, log) } : nil
+        let watch = HostWatch(
+            host: host, driver: driver, configuration: configuration, log: log, first: offer)
         try await serve(
-            configuration, driver: driver, keeper: keeper, backend: backend,
+            configuration, watch: watch, driver: driver, keeper: keeper, backend: backend,
             remembered: remembered, seeds: seeds, log: log)
         joined?.cancel()
         await driver.stop()
@@ -83,8 +86,9 @@ package enum AgentProcess {
 
     /// Lets everything run until a signal says otherwise.
     private static func serve(
-        _ configuration: AgentConfiguration, driver: PeerDriver, keeper: SetKeeper,
-        backend: AgentBackend, remembered: RememberedPeers, seeds: [SocketAddress], log: AgentLog
+        _ configuration: AgentConfiguration, watch: HostWatch, driver: PeerDriver,
+        keeper: SetKeeper, backend: AgentBackend, remembered: RememberedPeers,
+        seeds: [SocketAddress], log: AgentLog
     ) async throws {
         // First of all: if the socket cannot be had, nothing was begun yet.
         let server = try await ControlServer.start(
@@ -110,6 +114,7 @@ package enum AgentProcess {
             Task { await joining.run() },
             Task { for await order in orders { await keeper.take(order) } },
             Task { await keeper.watchExits() },
+            Task { await watch.run() },
             Task {
                 // Civil time may be set while the agent runs.
                 while (try? await Task.sleep(for: .seconds(30))) != nil {
@@ -176,29 +181,13 @@ package enum AgentProcess {
                 bridge: configuration.bridge, clusterNetwork: network), commands: commands)
     }
 
-    /// What the host offers: what it has, or what the configuration says, never more than it has.
-    private static func hostFacts(
+    /// What the host offers at its start; a configuration that offers more is refused.
+    private static func hostOffer(
         _ configuration: AgentConfiguration, _ host: HostControl
-    ) async throws -> HostFacts {
-        let machine = try await host.machineFacts()
-        let reserve = max(256 << 20, machine.memoryBytes / 20)
-        let memory = configuration.memoryBytes ?? max(0, machine.memoryBytes - reserve)
-        let millicores = configuration.millicores ?? machine.processorCount * 1_000
-        guard memory <= machine.memoryBytes else {
-            throw ConfigurationError(
-                "memory: this host has \(machine.memoryBytes) bytes, less than the \(memory) to be offered"
-            )
-        }
-        guard millicores <= machine.processorCount * 1_000 else {
-            throw ConfigurationError(
-                "cpu: this host has \(machine.processorCount) processors, less than the \(millicores) millicores to be offered"
-            )
-        }
-        return HostFacts(
-            name: configuration.name,
-            capacity: Resources(
-                millicores: millicores, memoryBytes: memory, sets: configuration.setsMax),
-            zone: configuration.zone, pool: configuration.pool, agentVersion: ShoalVersion.text)
+    ) async throws -> HostOffer {
+        let offer = HostOffer(configuration: configuration, machine: try await host.machineFacts())
+        if let shortfall = offer.shortfalls.first { throw ConfigurationError(shortfall) }
+        return offer
     }
 
     /// All addresses of the family, at the port peers are told.

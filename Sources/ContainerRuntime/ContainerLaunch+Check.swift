@@ -32,6 +32,12 @@ extension ContainerLaunch {
         if environment.contains(where: { $0.hasPrefix("=") || !$0.contains("=") }) {
             problems.append("each environment variable must be written NAME=value")
         }
+        for volume in volumes
+        where !ContainerLaunch.isPlain(path: volume.source)
+            || !ContainerLaunch.isPlain(path: volume.destination)
+        {
+            problems.append("the volume at `\(volume.destination)` must have absolute paths")
+        }
         let texts = arguments + environment + [workingDirectory]
         if texts.contains(where: { $0.utf8.contains(0) }) {
             problems.append("command, environment and working directory must not contain NUL")

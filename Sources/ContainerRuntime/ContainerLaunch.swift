@@ -35,13 +35,16 @@ package struct ContainerLaunch: Sendable, Equatable {
     package var address: String?
     /// The name servers of its `/etc/resolv.conf`; empty copies the host's file.
     package var nameServers: [String]
+    /// The set's volumes: folders of the host, and where they are in the container.
+    package var volumes: [RuntimeBundle.VolumeMount]
 
     package init(
         id: String, slot: SlotID, container: String, placementIndex: LogIndex, rootPath: String,
         arguments: [String], environment: [String] = [], workingDirectory: String = "/",
         user: String = "", networkNamespacePath: String, cgroupsPath: String,
         limits: RuntimeLimits = RuntimeLimits(), stopSignal: String? = nil,
-        address: String? = nil, nameServers: [String] = []
+        address: String? = nil, nameServers: [String] = [],
+        volumes: [RuntimeBundle.VolumeMount] = []
     ) {
         self.id = id
         self.slot = slot
@@ -58,5 +61,6 @@ package struct ContainerLaunch: Sendable, Equatable {
         self.stopSignal = stopSignal
         self.address = address
         self.nameServers = nameServers
+        self.volumes = volumes
     }
 }

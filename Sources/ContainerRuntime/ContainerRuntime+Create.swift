@@ -95,9 +95,10 @@ extension ContainerRuntime {
             ("resolv.conf", NetworkFiles.resolver(nameServers: launch.nameServers)),
         ]
         for (file, text) in files { try HostFiles.write(text, to: "\(folder)/\(file)") }
-        let mounts = files.map { file, _ in
-            RuntimeBundle.FileMount(source: "\(folder)/\(file)", destination: "/etc/\(file)")
-        }
+        let mounts =
+            files.map { file, _ in
+                RuntimeBundle.FileMount(source: "\(folder)/\(file)", destination: "/etc/\(file)")
+            } + SystemView.mounts(from: settings.systemViewFolder)
         let bundle = try ContainerRuntime.bundle(for: launch, fileMounts: mounts)
         try HostFiles.write(bundle.configuration, to: "\(folder)/config.json", mode: 0o600)
         let surroundings = Surroundings(
@@ -123,7 +124,7 @@ extension ContainerRuntime {
             arguments: launch.arguments, environment: launch.environment,
             workingDirectory: launch.workingDirectory, user: user.user, home: user.home,
             networkNamespacePath: launch.networkNamespacePath, cgroupsPath: launch.cgroupsPath,
-            limits: launch.limits, fileMounts: fileMounts,
+            limits: launch.limits, fileMounts: fileMounts, volumeMounts: launch.volumes,
             openFilesMax: ContainerRuntime.openFilesMax,
             architecture: ContainerRuntime.architecture)
     }

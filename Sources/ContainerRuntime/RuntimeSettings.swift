@@ -12,6 +12,8 @@ package struct RuntimeSettings: Sendable, Equatable {
     ///
     /// crun refuses such hybrid layouts ("cgroups in hybrid mode not supported"). nil on others.
     package var hybridCgroupMount: String?
+    /// Where lxcfs is mounted, for what containers see in `/proc`; nothing is used where it is not.
+    package var systemViewFolder: String
     /// A container's log file is started afresh beyond this size, in bytes; at least 64 KiB.
     ///
     /// A host keeps at most about twice as much for a container: the file and the one before it.
@@ -21,12 +23,14 @@ package struct RuntimeSettings: Sendable, Equatable {
 
     package init(
         folder: String, runtimePath: String = "crun", conmonPath: String = "conmon",
-        hybridCgroupMount: String? = nil, logBytesMax: Int = 16 << 20, keptLogsMax: Int = 200
+        hybridCgroupMount: String? = nil, systemViewFolder: String = "/var/lib/lxcfs",
+        logBytesMax: Int = 16 << 20, keptLogsMax: Int = 200
     ) {
         self.folder = folder
         self.runtimePath = runtimePath
         self.conmonPath = conmonPath
         self.hybridCgroupMount = hybridCgroupMount
+        self.systemViewFolder = systemViewFolder
         self.logBytesMax = logBytesMax
         self.keptLogsMax = keptLogsMax
     }

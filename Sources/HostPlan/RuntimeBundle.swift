@@ -36,6 +36,19 @@ package struct RuntimeBundle: Hashable, Sendable {
         }
     }
 
+    /// A folder of the host that the container may write to.
+    package struct VolumeMount: Hashable, Sendable {
+        /// The folder on the host, absolute: a mounted volume.
+        package var source: String
+        /// Where it appears in the container, absolute.
+        package var destination: String
+
+        package init(source: String, destination: String) {
+            self.source = source
+            self.destination = destination
+        }
+    }
+
     /// The set it belongs to; its name is the host name.
     package var slot: SlotID
     /// The container's name within the set.
@@ -62,6 +75,8 @@ package struct RuntimeBundle: Hashable, Sendable {
     package var limits: RuntimeLimits
     /// Files such as `/etc/hosts`.
     package var fileMounts: [FileMount]
+    /// The set's volumes.
+    package var volumeMounts: [VolumeMount]
     /// The limit of open files, soft and hard.
     package var openFilesMax: Int
     /// How likely the kernel's out-of-memory killer takes it: -1,000 never to 1,000 first.
@@ -74,7 +89,7 @@ package struct RuntimeBundle: Hashable, Sendable {
         arguments: [String], environment: [String] = [], workingDirectory: String = "/",
         user: User = User(), home: String = "/", networkNamespacePath: String = "",
         cgroupsPath: String, limits: RuntimeLimits = RuntimeLimits(),
-        fileMounts: [FileMount] = [],
+        fileMounts: [FileMount] = [], volumeMounts: [VolumeMount] = [],
         openFilesMax: Int = RuntimeBundleDefaults.openFilesMax,
         oomScoreAdjustment: Int = RuntimeBundleDefaults.oomScoreAdjustment,
         architecture: SeccompArchitecture
@@ -92,6 +107,7 @@ package struct RuntimeBundle: Hashable, Sendable {
         self.cgroupsPath = cgroupsPath
         self.limits = limits
         self.fileMounts = fileMounts
+        self.volumeMounts = volumeMounts
         self.openFilesMax = openFilesMax
         self.oomScoreAdjustment = oomScoreAdjustment
         self.architecture = architecture
@@ -185,7 +201,14 @@ package struct RuntimeBundle: Hashable, Sendable {
                 .init("options", .texts(["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"])),
             ])
         }
-        return standard + files
+        let volumes = volumeMounts.map { mount in
+            JSONText.object([
+                .init("destination", .text(mount.destination)), .init("type", .text("bind")),
+                .init("source", .text(mount.source)),
+                .init("options", .texts(["bind", "rprivate", "rw", "nosuid", "nodev"])),
+            ])
+        }
+        return standard + files + volumes
     }
 
     private var linux: JSONText {

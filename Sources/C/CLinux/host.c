@@ -19,3 +19,8 @@ bool clinux_is_namespace(const char *path) {
     struct statfs information;
     return statfs(path, &information) == 0 && information.f_type == NSFS_MAGIC;
 }
+
+bool clinux_is_fuse(const char *path) {
+    struct statfs information;
+    return statfs(path, &information) == 0 && information.f_type == FUSE_SUPER_MAGIC;
+}

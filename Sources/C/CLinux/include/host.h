@@ -7,3 +7,6 @@ int clinux_processor_count(void);
 
 /// True when the path is a mounted namespace (statfs(2) says nsfs).
 bool clinux_is_namespace(const char *path);
+
+/// True when the path lies in a file system that a program serves (statfs(2) says fuse).
+bool clinux_is_fuse(const char *path);
