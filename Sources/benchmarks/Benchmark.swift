@@ -17,7 +17,7 @@ enum Catalogue {
     static let all: [any Benchmark] = [
         LogBenchmark(), JoinBenchmark(), IdleBenchmark(withSets: false), WriteBenchmark(),
         ApplyBenchmark(), IdleBenchmark(withSets: true), BurstBenchmark(), HostLossBenchmark(),
-        LeaseLossBenchmark(),
+        LeaseLossBenchmark(), ResizeBenchmark(), ProcessorWallBenchmark(), NeighbourBenchmark(),
     ]
 }
 

@@ -35,6 +35,12 @@ struct Benchmarks: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The functions that make three hosts.", valueName: "path"))
     var cluster = "Tools/cluster.sh"
 
+    @Option(
+        help: ArgumentHelp(
+            "Only fetch pages from there for ten seconds; print milliseconds.",
+            visibility: .hidden))
+    var visit: String?
+
     /// What the cluster is called unless CLUSTER says; never the name that a demo uses.
     private static let clusterName = "shoal-bench"
 
@@ -45,6 +51,7 @@ struct Benchmarks: AsyncParsableCommand {
     }
 
     func run() async throws {
+        if let visit { return try Visitor.run(visit) }
         guard !list else {
             for name in Catalogue.all.flatMap(\.names) { print(name) }
             return
