@@ -154,7 +154,10 @@ let package = Package(
         tests("ControlAPITests", ["Base", "ClusterModel", "ControlAPI", nioCore]),
         tests(
             "AgentTests",
-            ["Base", "Wire", "ClusterModel", "EventLoop", "Transport", "Agent", "shoal"]),
+            [
+                "Base", "Wire", "ClusterModel", "EventLoop", "Transport", "HostControl", "Agent",
+                "shoal",
+            ]),
         tests(
             "PeerCoreTests",
             [

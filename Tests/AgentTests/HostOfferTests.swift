@@ -1,0 +1,47 @@
+import ClusterModel
+import Testing
+
+@testable import Agent
+@testable import HostControl
+
+/// What a host offers follows the machine, also when that changes under a running agent.
+struct HostOfferTests {
+    private func machine(processors: Int, memory: Int) -> MachineFacts {
+        MachineFacts(
+            processorCount: processors, memoryBytes: memory, hostName: "h", kernelRelease: "6")
+    }
+
+    private func configuration() throws -> AgentConfiguration {
+        try AgentConfiguration.load(flags: ["name": "h"], file: nil, environment: [:])
+    }
+
+    @Test("without a configuration it offers all processors, and memory less a reserve")
+    func machineAlone() throws {
+        let small = HostOffer(
+            configuration: try configuration(), machine: machine(processors: 2, memory: 1 << 30))
+        #expect(small.capacity.millicores == 2_000)
+        #expect(small.capacity.memoryBytes == (1 << 30) - (256 << 20))
+        let large = HostOffer(
+            configuration: try configuration(), machine: machine(processors: 64, memory: 1 << 40))
+        #expect(large.capacity.memoryBytes == (1 << 40) - (1 << 40) / 20)
+        let tiny = HostOffer(
+            configuration: try configuration(), machine: machine(processors: 1, memory: 100 << 20))
+        #expect(tiny.capacity.memoryBytes == 0 && tiny.shortfalls.isEmpty)
+    }
+
+    @Test("what went away is not offered, whatever the configuration says, and that is told")
+    func shrunkMachine() throws {
+        var configuration = try configuration()
+        configuration.millicores = 3_500
+        configuration.memoryBytes = 3 << 30
+        let whole = HostOffer(
+            configuration: configuration, machine: machine(processors: 4, memory: 4 << 30))
+        #expect(whole.capacity.millicores == 3_500 && whole.capacity.memoryBytes == 3 << 30)
+        #expect(whole.shortfalls.isEmpty)
+        let shrunk = HostOffer(
+            configuration: configuration, machine: machine(processors: 2, memory: 2 << 30))
+        #expect(shrunk.capacity.millicores == 2_000 && shrunk.capacity.memoryBytes == 2 << 30)
+        #expect(shrunk.shortfalls.count == 2)
+        #expect(shrunk != whole)
+    }
+}
