@@ -24,6 +24,12 @@ struct CgroupLeftovers: Sendable {
         }
     }
 
+    /// The list of a container's processes.
+    func processesPath(_ cgroupsPath: String) -> String {
+        let paths = hierarchies.map { "\($0)\(cgroupsPath)/cgroup.procs" }
+        return paths.first { HostFiles.exists($0) } ?? "/dev/null"
+    }
+
     /// The folders above a container's cgroup, in every hierarchy, innermost first.
     func parents(of cgroupsPath: String) -> [String] {
         let steps = cgroupsPath.split(separator: "/").dropLast()

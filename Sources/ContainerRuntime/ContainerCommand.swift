@@ -7,10 +7,12 @@ import Glibc
 package struct ContainerCommand: Sendable {
     private let running: RunningCommand
     private let log: ExecLog
+    private let session: ExecSession
 
-    init(running: RunningCommand, log: ExecLog) {
+    init(running: RunningCommand, log: ExecLog, session: ExecSession) {
         self.running = running
         self.log = log
+        self.session = session
     }
 
     /// What it writes, in order per stream, until both outputs end; for one reader.
@@ -24,14 +26,20 @@ package struct ContainerCommand: Sendable {
     /// Ends its standard input.
     package func closeInput() async { await running.closeInput() }
 
-    /// Ends the command, as a shell's user would expect it: asked first, then killed.
+    /// How long a command that is to end may take for it.
+    private static let grace = Duration.seconds(1)
+
+    /// Ends the command with all that it started: asked first, after `grace` killed.
     ///
-    /// The runtime hands SIGTERM on to the command inside; SIGKILL would end the runtime alone.
+    /// What has left the command's session (a daemon it was to start) goes on. The runtime hands
+    /// SIGTERM on to the command inside; SIGKILL would end the runtime alone.
     package func end() {
+        // Known as long as the command runs; what it started may outlast it.
+        let (running, session, number) = (running, session, session.number)
         running.kill(signal: SIGTERM)
-        let running = running
         Task {
-            try? await Task.sleep(for: .seconds(1))
+            try? await Task.sleep(for: ContainerCommand.grace)
+            if let number { session.kill(number) }
             running.kill(signal: SIGKILL)
         }
     }
@@ -44,6 +52,56 @@ package struct ContainerCommand: Sendable {
         let code = await running.wait()
         guard code != 0 else { return code }
         return log.shellCode ?? code
+    }
+}
+
+/// The processes of one command: the runtime starts each in a session of its own.
+final class ExecSession: Sendable {
+    /// How often it is looked for processes that were started while others were killed.
+    private static let roundsMax = 16
+
+    /// The file into which the runtime writes the command's process number; it has no name.
+    let descriptor: Int32
+    /// The list of the container's processes.
+    private let processesPath: String
+    /// The container's own first process, which a command must never take along.
+    private let first: Int32
+
+    init(descriptor: Int32, processesPath: String, first: Int32) {
+        self.descriptor = descriptor
+        self.processesPath = processesPath
+        self.first = first
+    }
+
+    deinit { close(descriptor) }
+
+    /// The session's number; nil before the command was started and after it ended.
+    var number: Int32? {
+        var bytes = [UInt8](repeating: 0, count: 32)
+        let count = pread(descriptor, &bytes, bytes.count, 0)
+        guard count > 0, let pid = Int32(String(decoding: bytes[..<count], as: UTF8.self)),
+            processes.contains(pid)
+        else { return nil }
+        let number = ExecSession.session(of: pid)
+        return number == ExecSession.session(of: first) ? nil : number
+    }
+
+    /// Kills what is left of a session in the container.
+    func kill(_ number: Int32) {
+        for _ in 0..<ExecSession.roundsMax {
+            let members = processes.filter { ExecSession.session(of: $0) == number }
+                .compactMap { ProcessIdentity(living: $0) }
+            guard !members.isEmpty else { return }
+            for member in members { member.open()?.signal(SIGKILL) }
+        }
+    }
+
+    private var processes: [Int32] {
+        (HostFiles.text(processesPath) ?? "").split(separator: "\n").compactMap { Int32($0) }
+    }
+
+    private static func session(of pid: Int32) -> Int32? {
+        HostFiles.text("/proc/\(pid)/stat").flatMap { ProcessIdentity.session(stat: $0) }
     }
 }
 

@@ -55,13 +55,17 @@ extension ContainerRuntime {
         // By descriptor: arguments are for every user of the host to see, and a name would have to
         // be removed once the runtime has read it.
         let log = try ExecLog(descriptor: unnamedFile(""))
+        let session = try ExecSession(
+            descriptor: unnamedFile(""), processesPath: cgroups.processesPath(record.cgroupsPath),
+            first: record.process?.pid ?? 1)
         let running = try await commands.start(
             [
-                wrapperPath, "--log=/proc/self/fd/4", "exec", "--process", "/proc/self/fd/3", id,
+                wrapperPath, "--log=/proc/self/fd/4", "exec", "--pid-file=/proc/self/fd/5",
+                "--process", "/proc/self/fd/3", id,
             ],
             environment: ["PATH=\(RuntimeProgram.searchPath)"],
-            extraDescriptors: [file, log.descriptor])
-        return ContainerCommand(running: running, log: log)
+            extraDescriptors: [file, log.descriptor, session.descriptor])
+        return ContainerCommand(running: running, log: log, session: session)
     }
 
     /// A file with that text which has no name any more, to be handed to a child.

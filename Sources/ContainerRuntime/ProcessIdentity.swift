@@ -38,6 +38,13 @@ package struct ProcessIdentity: Sendable, Equatable {
         return (startTicks, fields[0] != "Z" && fields[0] != "X")
     }
 
+    /// The session in `/proc/PID/stat`; nil when it is not that.
+    static func session(stat text: String) -> Int32? {
+        guard let end = text.lastIndex(of: ")") else { return nil }
+        let fields = text[text.index(after: end)...].split(separator: " ")
+        return fields.count > 3 ? Int32(fields[3]) : nil
+    }
+
     /// A descriptor of this very process, readable when it ends; nil when it already has.
     func open() -> ProcessDescriptor? {
         let descriptor = clinux_pidfd_open(pid)

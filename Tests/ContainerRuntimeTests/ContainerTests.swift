@@ -223,6 +223,38 @@ struct ContainerTests {
         }
     }
 
+    @Test(
+        "a command that is ended takes along what it started, deaf or not, and nothing else",
+        .timeLimit(.minutes(1)))
+    func execEnd() async throws {
+        try await ContainerFixture.with { fixture in
+            let runtime = try fixture.runtime()
+            let launch = fixture.launch("(sleep 60 & wait) & exec sleep 60")
+            try await fixture.run(launch, in: runtime)
+            let list = try #require(
+                try await fixture.cgroups().map { "\($0)/cgroup.procs" }.first {
+                    $0.contains("web.3/app/") && ContainerFixture.text($0)?.isEmpty == false
+                })
+            func processes() -> Set<Substring> {
+                Set((ContainerFixture.text(list) ?? "").split(separator: "\n"))
+            }
+            while processes().count < 3 { try await Task.sleep(for: .milliseconds(10)) }
+            let own = processes()
+            for script in [
+                "echo up; sleep 60", "trap '' TERM; (while :; do sleep 1; done) & echo up; wait",
+                "sleep 60 & echo up; exec sleep 60",
+            ] {
+                let command = try await runtime.exec(launch.id, command: ["sh", "-c", script])
+                for try await chunk in command.output where !chunk.bytes.isEmpty { break }
+                #expect(processes().count > own.count)
+                command.end()
+                #expect(await command.wait() > 128, "\(script)")
+                while processes() != own { try await Task.sleep(for: .milliseconds(10)) }
+            }
+            try await runtime.stop(launch.id, grace: .zero)
+        }
+    }
+
     @Test("what cannot be made says why and leaves nothing", .timeLimit(.minutes(1)))
     func refusals() async throws {
         try await ContainerFixture.with { fixture in
