@@ -8,20 +8,27 @@ import Synchronization
 /// agent is asked for its status on another connection now and then; only if that is not answered
 /// either, the exchange is given up.
 final class AnswerWatch: Sendable {
+    /// How long an agent may say nothing.
+    struct Patience: Hashable, Sendable {
+        /// Before it is asked for its status.
+        var untilAsked: Duration
+        /// After that, before it is given up.
+        var onceAsked: Duration
+    }
+
     private let socketPath: String
-    private let patience: Duration
+    private let patience: Patience
     private let silence = Mutex<ControlError?>(nil)
     private let task = Mutex<Task<Void, Never>?>(nil)
 
-    /// Watches the exchange on `channel`; asks whenever `patience` has passed, and waits as long for
-    /// the status.
-    init(_ channel: any Channel, socketPath: String, patience: Duration) {
+    /// Watches the exchange on `channel`.
+    init(_ channel: any Channel, socketPath: String, patience: Patience) {
         self.socketPath = socketPath
         self.patience = patience
         let watching = Task {
             do {
                 while true {
-                    try await Task.sleep(for: patience)
+                    try await Task.sleep(for: patience.untilAsked)
                     try await self.ask()
                 }
             } catch let error as ControlError {
@@ -43,8 +50,8 @@ final class AnswerWatch: Sendable {
 
     private func ask() async throws {
         let path = socketPath
-        let waited = patience * 2
-        _ = try await withDeadline(patience) {
+        let waited = patience.untilAsked + patience.onceAsked
+        _ = try await withDeadline(patience.onceAsked) {
             try await HTTPExchange(
                 socketPath: path, method: .GET, target: "/v1/status", patience: nil
             ).run(body: nil)

@@ -11,21 +11,23 @@ package struct ControlClient: Sendable {
     package let socketPath: String
     /// How long to wait for the answer to a request that is not a stream.
     package let timeout: Duration
-    /// How long the agent may say nothing before it is asked whether it answers at all.
-    ///
-    /// It has as long again for that, and is then given up.
-    package let patience: Duration
+    /// How long the agent may say nothing, whatever was asked, before it is given up.
+    private let patience: AnswerWatch.Patience
 
     /// The socket used when neither `--socket` nor `SHOAL_SOCKET` names one.
     package static let defaultSocketPath = "/run/shoal/shoal.sock"
 
+    /// A client of the agent at a socket.
+    ///
+    /// An agent that says nothing for `patience` is asked for its status, and given up when that
+    /// does not come within `statusTimeout`: also while an image is loaded or a log followed.
     package init(
         socketPath: String = ControlClient.defaultSocketPath, timeout: Duration = .seconds(35),
-        patience: Duration = .seconds(8)
+        patience: Duration = .seconds(8), statusTimeout: Duration = .seconds(8)
     ) {
         self.socketPath = socketPath
         self.timeout = timeout
-        self.patience = patience
+        self.patience = AnswerWatch.Patience(untilAsked: patience, onceAsked: statusTimeout)
     }
 
     /// The cluster as the agent's host knows it; with `consistent`, as the leaseholder confirms it.

@@ -13,7 +13,7 @@ struct HTTPExchange: Sendable {
     let target: String
     /// How long the agent may say nothing before it is asked whether it still answers at all; nil
     /// leaves that to the caller.
-    let patience: Duration?
+    let patience: AnswerWatch.Patience?
 
     /// The largest answer that is gathered whole.
     static let answerBytesMax = 64 << 20

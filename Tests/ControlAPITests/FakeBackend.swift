@@ -9,6 +9,7 @@ final class FakeBackend: ControlBackend {
         var services: [String: ServiceSpec] = [:]
         var index: UInt64 = 10
         var notes: [String] = []
+        var statusCount = 0
     }
 
     private let contents = Mutex(Contents())
@@ -21,6 +22,7 @@ final class FakeBackend: ControlBackend {
     func note(_ text: String) { contents.withLock { $0.notes.append(text) } }
 
     func status(consistent: Bool) async throws -> StatusView {
+        contents.withLock { $0.statusCount += 1 }
         guard !consistent else {
             throw ControlError(
                 .noQuorum, "no majority of voters answers", next: "see `shoal hosts`")
@@ -159,7 +161,10 @@ final class FakeBackend: ControlBackend {
         }
         var number = 0
         defer { note("logs ended") }
-        if request.service == "late" { try await Task.sleep(for: .milliseconds(300)) }
+        // The first word comes after others were asked for twice.
+        while request.service == "late", contents.withLock({ $0.statusCount }) < 2 {
+            try await Task.sleep(for: .milliseconds(5))
+        }
         repeat {
             if request.service == "breaks", number == 2 {
                 throw ControlError(.unavailable, "host h2 went away")

@@ -18,10 +18,10 @@ import Testing
     func halfRequests() async throws {
         try await TestServer.run({
             $0.connectionsMax = Self.halves.count + 1
-            $0.requestTimeout = .milliseconds(300)
+            $0.requestTimeout = .seconds(1)
         }) { (server: TestServer) async throws in
             defer { Held.closeAll() }
-            for _ in 0..<3 {
+            for _ in 0..<2 {
                 for half in Self.halves { try Held.open(server.socketPath, half) }
                 // One byte now and then is no better than silence.
                 let slow = try RawConnection(server.socketPath)
@@ -38,7 +38,7 @@ import Testing
 
     @Test("an upload and a command's input may take longer than a request")
     func slowStreams() async throws {
-        try await TestServer.run({ $0.requestTimeout = .milliseconds(200) }) {
+        try await TestServer.run({ $0.requestTimeout = .seconds(1) }) {
             (server: TestServer) async throws in
             let count = Mutex(0)
             let pieces: @Sendable () async throws -> [UInt8]? = {
@@ -46,7 +46,7 @@ import Testing
                     count += 1
                     return count
                 }
-                try await Task.sleep(for: .milliseconds(100))
+                try await Task.sleep(for: .milliseconds(300))
                 return number % 6 == 0 ? nil : Array("piece".utf8)
             }
             #expect(try await server.client.loadImage(references: ["a:1"], next: pieces).count == 1)
@@ -98,7 +98,9 @@ import Testing
     @Test("an agent that takes connections and says nothing is given up, whatever was asked")
     func silentAgent() async throws {
         let listener = try SilentListener()
-        let client = ControlClient(socketPath: listener.path, patience: .milliseconds(50))
+        let client = ControlClient(
+            socketPath: listener.path, patience: .milliseconds(50),
+            statusTimeout: .milliseconds(50))
         let slot = SlotID(service: "web", ordinal: 0)
         let zeros: @Sendable () async throws -> [UInt8]? = { [UInt8](repeating: 0, count: 65_536) }
         let requests: [@Sendable () async throws -> Void] = [
@@ -128,7 +130,8 @@ import Testing
     func slowAnswer() async throws {
         try await TestServer.run { (server: TestServer) async throws in
             let client = ControlClient(
-                socketPath: server.socketPath, patience: .milliseconds(40))
+                socketPath: server.socketPath, patience: .milliseconds(20),
+                statusTimeout: .seconds(20))
             let count = Mutex(0)
             try await client.logs(LogRequest(service: "late")) { _ in count.withLock { $0 += 1 } }
             #expect(count.withLock { $0 } == 3)
