@@ -83,6 +83,7 @@ let package = Package(
         room("ClusterState", ["Base", "Wire", "ClusterModel"]),
         room("Scheduling", ["Base", "ClusterModel", "ClusterState"]),
         room("HostPlan", ["Base", "ClusterModel"]),
+        room("VolumePlan", ["Base", "ClusterModel"]),
         // L2
         room(
             "PeerCore",
@@ -97,6 +98,7 @@ let package = Package(
         outer("HostControl", ["Base", "ClusterModel", "HostPlan", "EventLoop", "CLinux"]),
         outer(
             "ContainerRuntime", ["Base", "ClusterModel", "HostPlan", "EventLoop", "CLinux"]),
+        outer("VolumeStore", ["Base", "ClusterModel", "VolumePlan", "EventLoop", "CLinux"]),
         outer("ImageStore", ["Base", "ClusterModel", "CArchive", "CSodium", "CLinux"]),
         outer(
             "ControlAPI",
@@ -150,6 +152,9 @@ let package = Package(
         tests(
             "ContainerRuntimeTests",
             ["Base", "ClusterModel", "HostPlan", "EventLoop", "ContainerRuntime"]),
+        tests(
+            "VolumeStoreTests",
+            ["Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore"]),
         tests("ImageStoreTests", ["Base", "ClusterModel", "ImageStore"]),
         tests("ControlAPITests", ["Base", "ClusterModel", "ControlAPI", nioCore]),
         tests(

@@ -26,6 +26,7 @@ struct Room {
         Room(name: "ClusterState", level: 1, rooms: ["Base", "Wire", "ClusterModel"]),
         Room(name: "Scheduling", level: 1, rooms: ["Base", "ClusterModel", "ClusterState"]),
         Room(name: "HostPlan", level: 1, rooms: ["Base", "ClusterModel"]),
+        Room(name: "VolumePlan", level: 1, rooms: ["Base", "ClusterModel"]),
 
         Room(
             name: "PeerCore", level: 2,
@@ -50,6 +51,10 @@ struct Room {
         Room(
             name: "ContainerRuntime", level: 3,
             rooms: ["Base", "ClusterModel", "HostPlan", "EventLoop"],
+            others: ["CLinux", "Glibc", "Synchronization"]),
+        Room(
+            name: "VolumeStore", level: 3,
+            rooms: ["Base", "ClusterModel", "VolumePlan", "EventLoop"],
             others: ["CLinux", "Glibc", "Synchronization"]),
         Room(
             name: "ImageStore", level: 3, rooms: ["Base", "ClusterModel"],

@@ -35,7 +35,9 @@ lab_test() {
 
     # Programs that the tests call, seen by the machine through the host's files; tests skip what
     # is not there.
-    [ "$(id -u)" != 0 ] || (install_packages crun conmon busybox-static iproute2 python3-minimal)
+    # shellcheck disable=SC2086 # a list
+    [ "$(id -u)" != 0 ] || (install_packages crun conmon busybox-static iproute2 python3-minimal \
+        $VOLUME_PACKAGES)
     local reason
     find_user_mode_kernel || { say "lab: skipped: $reason"; exit 0; }
     trap end_test EXIT
@@ -66,11 +68,14 @@ start_test_machine() {
         for filter in "$@"; do printf '%s\0' --filter "$filter"; done
     } > "$test_run/command"
     : > "$test_run/console"
+    # Drivers that the kernel does not have inside, and an empty disk for the tests of volumes.
+    echo "$USER_MODE_MODULES"/* > "$test_run/modules"
+    truncate -s 4G "$test_run/disk"
     # A kernel that panics aborts its process: no core file of the machine's size.
     ulimit -c 0
     TMPDIR=$(memory_folder "$TEST_MEBIBYTES") setsid "$USER_MODE_KERNEL" \
         "mem=${TEST_MEBIBYTES}M" umid=test "uml_dir=$test_run/" \
-        rootfstype=hostfs rootflags=/ ro "init=$test_run/init" \
+        "ubd0=$test_run/disk" rootfstype=hostfs rootflags=/ ro "init=$test_run/init" \
         con=null con0=null,fd:1 ssl=null quiet loglevel=1 \
         < /dev/null > "$test_run/console" 2>&1 &
     test_pid=$!

@@ -4,6 +4,7 @@
 #include "host.h"
 #include "image.h"
 #include "runtime.h"
+#include "volume.h"
 
 /// The id of the calling thread (gettid(2)).
 pid_t clinux_gettid(void);

@@ -1,0 +1,118 @@
+import CLinux
+import Glibc
+
+/// An open file or folder; closed when the last reference goes.
+final class OpenFile: Sendable {
+    /// The descriptor; valid as long as this object lives.
+    let descriptor: Int32
+
+    init(adopting descriptor: Int32) { self.descriptor = descriptor }
+
+    /// Opens a path; the last part may not be a symbolic link.
+    convenience init(
+        _ path: String, flags: Int32, mode: mode_t = 0, attempt: String
+    ) throws(VolumeError) {
+        try self.init(folder: AT_FDCWD, path, flags: flags, mode: mode, attempt: attempt)
+    }
+
+    /// Opens a name in a folder; it may not be a symbolic link.
+    convenience init(
+        in folder: OpenFile, _ name: String, flags: Int32, mode: mode_t = 0, attempt: String
+    ) throws(VolumeError) {
+        try self.init(
+            folder: folder.descriptor, name, flags: flags, mode: mode, attempt: attempt)
+    }
+
+    private convenience init(
+        folder: Int32, _ name: String, flags: Int32, mode: mode_t, attempt: String
+    ) throws(VolumeError) {
+        let descriptor = clinux_volume_open(folder, name, flags, mode)
+        guard descriptor >= 0 else { throw .system(attempt: attempt, code: -descriptor) }
+        self.init(adopting: descriptor)
+    }
+
+    deinit { close(descriptor) }
+
+    /// What stat(2) says of it.
+    func status(attempt: String) throws(VolumeError) -> stat {
+        var facts = stat()
+        guard fstat(descriptor, &facts) == 0 else { throw .system(attempt: attempt, code: errno) }
+        return facts
+    }
+
+    /// What lstat(2) says of a name in this folder; nil when there is none.
+    func status(of name: String, attempt: String) throws(VolumeError) -> stat? {
+        var facts = stat()
+        guard fstatat(descriptor, name, &facts, AT_SYMLINK_NOFOLLOW) == 0 else {
+            guard errno == ENOENT else { throw .system(attempt: attempt, code: errno) }
+            return nil
+        }
+        return facts
+    }
+
+    /// Waits until the disk has it (fsync(2)).
+    func synchronize(attempt: String) throws(VolumeError) {
+        guard fsync(descriptor) == 0 else { throw .system(attempt: attempt, code: errno) }
+    }
+
+    /// All of its bytes, at most `maximum`.
+    func readAll(maximum: Int, attempt: String) throws(VolumeError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 65_536)
+        while bytes.count <= maximum {
+            let count = read(descriptor, &buffer, buffer.count)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw .system(attempt: attempt, code: errno) }
+            if count == 0 { break }
+            bytes += buffer.prefix(count)
+        }
+        return bytes
+    }
+
+    /// Appends all of these bytes.
+    func writeAll(_ bytes: [UInt8], attempt: String) throws(VolumeError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw .system(attempt: attempt, code: errno) }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    /// The names in this folder without `.` and `..`, sorted.
+    func names(attempt: String) throws(VolumeError) -> [String] {
+        let copy = clinux_volume_open(descriptor, ".", O_RDONLY | O_DIRECTORY, 0)
+        guard copy >= 0 else { throw .system(attempt: attempt, code: -copy) }
+        guard let stream = fdopendir(copy) else {
+            let code = errno
+            close(copy)
+            throw .system(attempt: attempt, code: code)
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { buffer in
+                String(decoding: buffer.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    /// Free, total and used bytes of the file system that holds it.
+    func space(attempt: String) throws(VolumeError) -> (free: Int, total: Int, used: Int) {
+        var free: Int64 = 0
+        var total: Int64 = 0
+        var used: Int64 = 0
+        let status = clinux_volume_space(descriptor, &free, &total, &used)
+        guard status == 0 else { throw .system(attempt: attempt, code: -status) }
+        return (Int(free), Int(total), Int(used))
+    }
+}
+
+/// True for a regular file by its mode.
+func isRegular(_ mode: mode_t) -> Bool { mode & S_IFMT == S_IFREG }
+
+/// True for a folder by its mode.
+func isFolder(_ mode: mode_t) -> Bool { mode & S_IFMT == S_IFDIR }

@@ -1,0 +1,38 @@
+import Glibc
+import VolumePlan
+
+extension VolumeStore {
+    /// Every volume and snapshot here, those in the trash too, by name.
+    package func list() async throws -> [VolumeStatus] {
+        guard isRecovered else { throw VolumeError.notRecovered }
+        let table = try mountTable()
+        var statuses: [VolumeStatus] = []
+        let allocated = try await logicalVolumeAllocations()
+        for record in records.values {
+            let entry =
+                record.state.holdsName ? table.mount(at: mountPath(record)) : nil
+            let bytes: Int? =
+                switch record.volumeClass {
+                case .loop: fileAllocated(record)
+                case .directory: measured[record.id]?.allocated
+                case .lvm: allocated[record.id]
+                }
+            statuses.append(
+                VolumeStatus(
+                    record: record, path: entry?.mountPoint,
+                    isReadOnly: entry.map {
+                        $0.options.contains("ro") || $0.fileSystemOptions.contains("ro")
+                    } ?? false,
+                    allocated: bytes))
+        }
+        return statuses.sorted { ($0.record.name, $0.record.id) < ($1.record.name, $1.record.id) }
+    }
+
+    /// Records that cannot be read: their volumes are here, under names that nobody knows.
+    package var damagedRecords: [VolumeID] { damaged.sorted() }
+
+    /// What there is of one volume; throws `notFound`.
+    package func find(_ name: VolumeName) throws(VolumeError) -> VolumeRecord {
+        try requireReady(name)
+    }
+}
