@@ -111,7 +111,8 @@ let package = Package(
             [
                 "Base", "Wire", "ClusterModel", "Membership", "Consensus", "ClusterState",
                 "Scheduling", "HostPlan", "PeerCore", "EventLoop", "Transport", "Storage",
-                "HostControl", "ContainerRuntime", "ImageStore", "ControlAPI", "CLinux", yams,
+                "HostControl", "ContainerRuntime", "VolumePlan", "VolumeStore", "ImageStore",
+                "ControlAPI", "CLinux", yams,
             ]),
         // L4
         outer(

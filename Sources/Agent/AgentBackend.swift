@@ -263,7 +263,7 @@ package struct AgentBackend: ControlBackend {
 
     /// Puts a command into the log and waits until this host has applied it.
     @discardableResult
-    private func write(_ command: Command) async throws -> LogIndex {
+    func write(_ command: Command) async throws -> LogIndex {
         switch await driver.submit(command) {
         case .done(let outcome, let index):
             if case .refused(let refusal) = outcome.result { throw refusal.controlError }

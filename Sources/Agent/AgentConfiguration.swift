@@ -1,6 +1,7 @@
 import Base
 import ClusterModel
 import Foundation
+import VolumeStore
 import Yams
 
 /// How one host's agent is set up: every key of `Config/shoal.yaml`, read and checked.
@@ -37,6 +38,10 @@ package struct AgentConfiguration: Hashable, Sendable {
     package var runtimePath: String
     /// The containers' monitor.
     package var monitorPath: String
+    /// The thin pool of volumes of class `lvm`; nil when the host has none.
+    package var thinPool: ThinPool?
+    /// How long deleted volumes are kept, in seconds.
+    package var trashSeconds: Int
 }
 
 /// One key of the configuration: its name in the file and as a flag, and its default.
@@ -71,6 +76,8 @@ package struct ConfigurationKey: Sendable {
         ConfigurationKey(name: "cluster-network", defaultText: "10.64.0.0/10"),
         ConfigurationKey(name: "runtime", defaultText: "crun"),
         ConfigurationKey(name: "monitor", defaultText: "conmon"),
+        ConfigurationKey(name: "thin-pool", defaultText: ""),
+        ConfigurationKey(name: "keep-deleted", defaultText: "7d"),
     ]
 }
 
@@ -128,6 +135,8 @@ extension AgentConfiguration {
         clusterNetwork = text("cluster-network")
         runtimePath = text("runtime")
         monitorPath = text("monitor")
+        thinPool = try optional("thin-pool").map(AgentConfiguration.thinPool)
+        trashSeconds = try AgentConfiguration.seconds(text("keep-deleted"), key: "keep-deleted")
         do {
             millicores = try optional("cpu").map { try Quantity.millicores($0) }
             memoryBytes = try optional("memory").map { try Quantity.bytes($0) }
@@ -158,6 +167,27 @@ extension AgentConfiguration {
             )
         }
         return path
+    }
+
+    /// `GROUP/POOL` of LVM.
+    private static func thinPool(_ text: String) throws(ConfigurationError) -> ThinPool {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty }) else {
+            throw ConfigurationError("thin-pool: \(text) must be GROUP/POOL, such as vg0/pool")
+        }
+        return ThinPool(group: String(parts[0]), pool: String(parts[1]))
+    }
+
+    /// A whole number of `s`, `m`, `h` or `d`.
+    private static func seconds(_ text: String, key: String) throws(ConfigurationError) -> Int {
+        let units: [Character: Int] = ["s": 1, "m": 60, "h": 3_600, "d": 86_400]
+        guard let unit = text.last.flatMap({ units[$0] }), let count = Int(text.dropLast()),
+            (0...36_500).contains(count * unit / 86_400), count >= 0
+        else {
+            throw ConfigurationError(
+                "\(key): \(text) must be a time such as 90s, 30m, 12h or 7d, at most 100 years")
+        }
+        return count * unit
     }
 
     private static func check(name: String, key: String) throws(ConfigurationError) {

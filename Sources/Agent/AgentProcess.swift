@@ -60,8 +60,15 @@ package enum AgentProcess {
                 runtimePath: configuration.runtimePath, conmonPath: configuration.monitorPath,
                 hybridCgroupMount: await host.capabilities.cgroups.hybridMount),
             commands: commands)
+        let volumes = try VolumeKeeper(
+            folder: "\(configuration.dataFolder)/volumes", thinPool: configuration.thinPool,
+            trashSeconds: configuration.trashSeconds, log: log,
+            report: { volumes in
+                peerLoop.perform { driver.assumeIsolated { $0.feed(.volumes(volumes)) } }
+            })
         let keeper = try SetKeeper(
-            host: host, runtime: runtime, store: images, supply: supply, instance: instance,
+            host: host, runtime: runtime, store: images, supply: supply, volumes: volumes,
+            instance: instance,
             network: host.settings.clusterNetwork,
             folder: "\(configuration.dataFolder)/sets", log: log,
             report: { observation in
@@ -97,6 +104,7 @@ package enum AgentProcess {
                 spoolFolder: "\(configuration.dataFolder)/spool"), backend: backend)
         log.info("listening at \(configuration.socketPath)")
         let (orders, orderSource) = AsyncStream<PeerDriver.HostOrder>.makeStream()
+        try await keeper.volumes.start()
         let inventory = try await keeper.adopt()
         try await driver.start(
             PeerDriver.Handlers(
@@ -115,6 +123,7 @@ package enum AgentProcess {
             Task { for await order in orders { await keeper.take(order) } },
             Task { await keeper.watchExits() },
             Task { await watch.run() },
+            Task { await keeper.volumes.run() },
             Task {
                 // Civil time may be set while the agent runs.
                 while (try? await Task.sleep(for: .seconds(30))) != nil {

@@ -45,6 +45,8 @@ package actor PeerDriver {
         case run(SetOrder)
         /// Start one container again.
         case restart(SlotID, placementIndex: LogIndex, container: String)
+        /// Put volumes into the trash.
+        case trashVolumes([VolumeReport], reason: String)
         /// End it.
         case stop(SlotID, placementIndex: LogIndex, reason: String)
     }
@@ -169,6 +171,8 @@ package actor PeerDriver {
             handlers?.order(.run(order))
         case .restart(let slot, let index, let container):
             handlers?.order(.restart(slot, placementIndex: index, container: container))
+        case .trashVolumes(let volumes, let reason):
+            handlers?.order(.trashVolumes(volumes, reason: reason))
         case .stop(let slot, let index, let reason):
             handlers?.order(.stop(slot, placementIndex: index, reason: reason))
         case .answered(let ticket, let outcome, let index):

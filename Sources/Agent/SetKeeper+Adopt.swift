@@ -72,6 +72,8 @@ extension SetKeeper {
                 log.info("removing the cgroups that \(slot) left")
                 try await host.removeSetCgroup(slot: slot)
             }
+            let needed = Set(sets.keys).union(running)
+            try await volumes.detachRemains { needed.contains($0) }
             let known = Set(
                 sets.values.flatMap { set in
                     set.record.spec.containers.map { containerID(set.record.slot, $0.name) }

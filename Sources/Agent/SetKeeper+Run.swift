@@ -43,7 +43,7 @@ extension SetKeeper {
         let address = try await address(for: slot, subnetIndex: order.subnetIndex)
         var record = SetRecord(
             slot: slot, placementIndex: order.placement.index.value, address: address.bytes,
-            spec: order.spec, revision: order.placement.revision,
+            spec: order.spec, revision: order.placement.revision, owner: order.owner.value,
             images: sets[slot]?.record.images ?? [], started: false)
         do {
             try records.write(record)
@@ -62,11 +62,11 @@ extension SetKeeper {
         try records.write(record)
         sets[slot]?.record = record
         try checkWanted(slot)
-        let namespace = try await makeSurroundings(record)
+        let surroundings = try await makeSurroundings(record)
         for (container, image) in zip(order.spec.containers, images) {
             try checkWanted(slot)
             guard sets[slot]?.pids[container.name] == nil else { continue }
-            try await start(container, of: record, image: image, namespace: namespace)
+            try await start(container, of: record, image: image, in: surroundings)
         }
         sets[slot]?.record.started = true
         if let record = sets[slot]?.record { try records.write(record) }
@@ -90,25 +90,36 @@ extension SetKeeper {
         guard sets[slot]?.wanted == true else { throw AgentError("it is not wanted any more") }
     }
 
-    /// Cgroups and network; returns the path of the set's network namespace.
-    private func makeSurroundings(_ record: SetRecord) async throws -> String {
+    /// What all containers of a set share.
+    private struct Surroundings {
+        /// The path of the set's network namespace.
+        let namespace: String
+        let volumes: [RuntimeBundle.VolumeMount]
+    }
+
+    /// Volumes, cgroups and network.
+    private func makeSurroundings(_ record: SetRecord) async throws -> Surroundings {
         guard let address = IPv4Address(bytes: record.address) else {
             throw AgentError("the record of \(record.slot) holds no address")
         }
+        let mounts = try await volumes.attach(
+            record.spec, of: record.slot, owner: LogIndex(record.owner ?? 0))
         try await host.ensureSetCgroup(
             slot: record.slot,
             containers: record.spec.containers.map { ($0.name, CgroupLimits($0)) })
-        return try await host.ensureSetNetwork(
+        let namespace = try await host.ensureSetNetwork(
             slot: record.slot, address: address, network: record.spec.network)
+        return Surroundings(namespace: namespace, volumes: mounts)
     }
 
     private func start(
-        _ container: ContainerSpec, of record: SetRecord, image: StoredImage, namespace: String
+        _ container: ContainerSpec, of record: SetRecord, image: StoredImage,
+        in surroundings: Surroundings
     ) async throws {
         let id = containerID(record.slot, container.name)
         let root = try await root(id, image)
         let launch = launch(
-            id: id, container, of: record, image: image, root: root, namespace: namespace)
+            id: id, container, of: record, image: image, root: root, in: surroundings)
         try await runtime.delete(id)
         try await host.ensureSetCgroup(
             slot: record.slot,
@@ -140,7 +151,7 @@ extension SetKeeper {
 
     private func launch(
         id: String, _ container: ContainerSpec, of record: SetRecord, image: StoredImage,
-        root: String, namespace: String
+        root: String, in surroundings: Surroundings
     ) -> ContainerLaunch {
         let configuration = image.configuration
         let limits = CgroupLimits(container)
@@ -159,14 +170,15 @@ extension SetKeeper {
             workingDirectory: configuration.workingDirectory.isEmpty
                 ? "/" : configuration.workingDirectory,
             user: configuration.user,
-            networkNamespacePath: namespace,
+            networkNamespacePath: surroundings.namespace,
             cgroupsPath: host.cgroupPath(slot: record.slot, container: container.name),
             limits: RuntimeLimits(
                 cpuQuotaMicroseconds: limits.quotaMicroseconds,
                 cpuPeriodMicroseconds: CgroupLimits.periodMicroseconds, cpuShares: limits.shares,
                 memoryBytes: limits.memoryLimitBytes, pidsMax: limits.pidsMax),
             stopSignal: configuration.stopSignal,
-            address: IPv4Address(bytes: record.address)?.description)
+            address: IPv4Address(bytes: record.address)?.description,
+            volumes: surroundings.volumes)
     }
 
     // MARK: Again, and the end
@@ -179,10 +191,10 @@ extension SetKeeper {
         else { return }
         do {
             let images = try await images(of: set.record)
-            let namespace = try await makeSurroundings(set.record)
+            let surroundings = try await makeSurroundings(set.record)
             try await start(
                 set.record.spec.containers[position], of: set.record, image: images[position],
-                namespace: namespace)
+                in: surroundings)
             publish()
             tell(slot, .started)
         } catch {
@@ -225,6 +237,7 @@ extension SetKeeper {
             }
             try await group.waitForAll()
         }
+        try await volumes.detach(record.spec, of: record.slot)
         try await host.removeSetNetwork(slot: record.slot)
         try await host.removeSetCgroup(slot: record.slot)
         releaseAddress(record.slot)

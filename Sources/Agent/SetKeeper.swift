@@ -22,6 +22,7 @@ package actor SetKeeper {
     let runtime: ContainerRuntime
     let store: ImageStore
     let supply: ImageSupply
+    let volumes: VolumeKeeper
     let log: AgentLog
     /// Prefix of this host's container names.
     let instance: String
@@ -56,15 +57,17 @@ package actor SetKeeper {
         var oomKillsBefore: [String: Int] = [:]
     }
 
-    package init(
+    init(
         host: HostControl, runtime: ContainerRuntime, store: ImageStore, supply: ImageSupply,
-        instance: String, network: IPv4Network, folder: String, log: AgentLog,
+        volumes: VolumeKeeper, instance: String, network: IPv4Network, folder: String,
+        log: AgentLog,
         report: @escaping @Sendable (SetObservation) -> Void
     ) throws {
         self.host = host
         self.runtime = runtime
         self.store = store
         self.supply = supply
+        self.volumes = volumes
         self.instance = instance
         self.network = network
         self.log = log
@@ -79,6 +82,8 @@ package actor SetKeeper {
             // What runs already only gets new limits: that waits for nobody's image.
             let isRunning = sets[order.placement.slot]?.record.started == true
             chain(order.placement.slot, isQuick: isRunning) { await self.run(order) }
+        case .trashVolumes(let volumes, let reason):
+            Task { await self.volumes.trash(volumes, reason: reason) }
         case .restart(let slot, let index, let container):
             chain(slot) { await self.restart(slot, index, container: container) }
         case .stop(let slot, let index, let reason):

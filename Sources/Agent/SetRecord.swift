@@ -18,6 +18,8 @@ struct SetRecord: Codable, Hashable, Sendable {
     var spec: ServiceSpec
     /// The template's revision; nil in records of the first form.
     var revision: UInt64?
+    /// The entry that created its service; nil in records of the first form.
+    var owner: UInt64?
     /// The manifests its containers were made from, in the order of the spec: a restart takes the
     /// same again, also when the reference leads elsewhere by then.
     var images: [String]

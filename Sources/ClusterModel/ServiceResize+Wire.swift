@@ -20,6 +20,7 @@ extension ServiceResize: WireCodable {
             writer.write(number != nil)
             if let number { writer.write(number) }
         }
+        writer.write(list: volumes ?? [])
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
@@ -36,5 +37,18 @@ extension ServiceResize: WireCodable {
             memoryRequestBytes: try number(), memoryLimitBytes: try number(),
             pidsMax: try number(), egressBitsPerSecond: try number(),
             ingressBitsPerSecond: try number())
+        let sizes = try reader.readList(of: VolumeSize.self, maximum: 256)
+        volumes = sizes.isEmpty ? nil : sizes
+    }
+}
+
+extension VolumeSize: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(name)
+        writer.write(sizeBytes)
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        self.init(name: try reader.readString(maximum: 256), sizeBytes: try reader.readInt())
     }
 }

@@ -19,12 +19,14 @@ package struct ServiceResize: Hashable, Sendable, Codable {
     package var egressBitsPerSecond: Int?
     /// The most a set may receive, in bits per second; 0 lifts the limit.
     package var ingressBitsPerSecond: Int?
+    /// New sizes of volumes; they only grow while they are in use.
+    package var volumes: [VolumeSize]?
 
     package init(
         container: String? = nil, cpuRequestMillicores: Int? = nil,
         cpuLimitMillicores: Int? = nil, memoryRequestBytes: Int? = nil,
         memoryLimitBytes: Int? = nil, pidsMax: Int? = nil, egressBitsPerSecond: Int? = nil,
-        ingressBitsPerSecond: Int? = nil
+        ingressBitsPerSecond: Int? = nil, volumes: [VolumeSize]? = nil
     ) {
         self.container = container
         self.cpuRequestMillicores = cpuRequestMillicores
@@ -34,6 +36,7 @@ package struct ServiceResize: Hashable, Sendable, Codable {
         self.pidsMax = pidsMax
         self.egressBitsPerSecond = egressBitsPerSecond
         self.ingressBitsPerSecond = ingressBitsPerSecond
+        self.volumes = volumes
     }
 
     /// True when it asks for nothing.
@@ -43,6 +46,19 @@ package struct ServiceResize: Hashable, Sendable, Codable {
     fileprivate var changesContainer: Bool {
         [cpuRequestMillicores, cpuLimitMillicores, memoryRequestBytes, memoryLimitBytes, pidsMax]
             .contains { $0 != nil }
+    }
+}
+
+/// The size that a volume of each set is to have.
+package struct VolumeSize: Hashable, Sendable, Codable {
+    /// The volume's name in its service.
+    package var name: String
+    /// How much it holds, in bytes.
+    package var sizeBytes: Int
+
+    package init(name: String, sizeBytes: Int) {
+        self.name = name
+        self.sizeBytes = sizeBytes
     }
 }
 
@@ -59,8 +75,8 @@ extension ServiceSpec {
     package func resized(by resize: ServiceResize) throws(ResizeProblem) -> ServiceSpec {
         guard !resize.isEmpty else {
             throw ResizeProblem(
-                description: "nothing to resize; give at least one of cpu, memory, pids, egress "
-                    + "and ingress")
+                description: "nothing to resize; give at least one of cpu, memory, pids, egress, "
+                    + "ingress and volume")
         }
         var spec = self
         let position = try position(of: resize)
@@ -71,7 +87,18 @@ extension ServiceSpec {
         if let rate = resize.ingressBitsPerSecond {
             spec.network.ingressBitsPerSecond = rate == 0 ? nil : rate
         }
+        for size in resize.volumes ?? [] { try spec.resizeVolume(size) }
         return spec
+    }
+
+    private mutating func resizeVolume(_ size: VolumeSize) throws(ResizeProblem) {
+        guard let position = volumes.firstIndex(where: { $0.name == size.name }) else {
+            let names = volumes.map(\.name).joined(separator: ", ")
+            throw ResizeProblem(
+                description: "service \(name) has no volume '\(quoted(size.name))'; it has "
+                    + (names.isEmpty ? "none" : names))
+        }
+        volumes[position].sizeBytes = size.sizeBytes
     }
 
     private func position(of resize: ServiceResize) throws(ResizeProblem) -> Int? {
@@ -104,9 +131,32 @@ extension ServiceSpec {
             spec.containers[position].memory = MemorySpec()
             spec.containers[position].pidsMax = 0
         }
+        for position in spec.volumes.indices { spec.volumes[position].sizeBytes = 0 }
         spec.network.egressBitsPerSecond = nil
         spec.network.ingressBitsPerSecond = nil
         return spec
+    }
+
+    /// Why this may not follow an earlier spec of the same service; nil when it may.
+    ///
+    /// A volume that sets use cannot become smaller, nor something else.
+    package func problem(after earlier: ServiceSpec) -> String? {
+        for volume in volumes {
+            guard let known = earlier.volumes.first(where: { $0.name == volume.name }) else {
+                continue
+            }
+            guard volume.volumeClass == known.volumeClass else {
+                return "volume \(volume.name) of \(name) is of class "
+                    + "\(known.volumeClass.rawValue) and stays so; give a volume of class "
+                    + "\(volume.volumeClass.rawValue) another name"
+            }
+            guard volume.sizeBytes >= known.sizeBytes else {
+                return "volume \(volume.name) of \(name) has "
+                    + "\(Quantity.text(bytes: known.sizeBytes)) and cannot shrink to "
+                    + "\(Quantity.text(bytes: volume.sizeBytes)) while it is in use; it can grow"
+            }
+        }
+        return nil
     }
 }
 

@@ -43,6 +43,8 @@ package enum SpecLimits {
     package static let memoryLimitBytes = (4 << 20)...(16 << 40)
     /// Volumes of one service.
     package static let volumes = 16
+    /// Bytes of a volume's name.
+    package static let volumeNameBytes = 32
     /// A volume's size: 16 MiB, below which file systems hold little but themselves, to 64 TiB.
     package static let volumeBytes = (16 << 20)...(64 << 40)
     /// Processes: up to the kernel's own bound (PID_MAX_LIMIT).

@@ -39,7 +39,21 @@ extension VolumeSpec: WireCodable {
         writer.write(name)
         writer.write(sizeBytes)
         writer.write(mount)
-        switch volumeClass {
+        writer.write(volumeClass)
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        self.init(
+            name: try reader.readString(maximum: WireBounds.name),
+            sizeBytes: try reader.readInt(),
+            mount: try reader.readString(maximum: WireBounds.mount),
+            volumeClass: try reader.read())
+    }
+}
+
+extension VolumeClass: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        switch self {
         case .lvm: writer.write(byte: 0)
         case .loop: writer.write(byte: 1)
         case .directory: writer.write(byte: 2)
@@ -47,17 +61,12 @@ extension VolumeSpec: WireCodable {
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
-        let name = try reader.readString(maximum: WireBounds.name)
-        let sizeBytes = try reader.readInt()
-        let mount = try reader.readString(maximum: WireBounds.mount)
-        let volumeClass: VolumeClass
         switch try reader.readByte() {
-        case 0: volumeClass = .lvm
-        case 1: volumeClass = .loop
-        case 2: volumeClass = .directory
+        case 0: self = .lvm
+        case 1: self = .loop
+        case 2: self = .directory
         case let other: throw .unknownCase(what: "volume class", value: UInt64(other))
         }
-        self.init(name: name, sizeBytes: sizeBytes, mount: mount, volumeClass: volumeClass)
     }
 }
 

@@ -36,6 +36,9 @@ extension VolumeSpec {
     /// Adds every broken rule of one volume.
     func check(at path: String, into list: inout ProblemList) {
         list.check(name: name, at: "\(path).name")
+        if name.utf8.count > SpecLimits.volumeNameBytes {
+            list.add("\(path).name", "at most \(SpecLimits.volumeNameBytes) bytes are allowed")
+        }
         list.check(
             sizeBytes, in: SpecLimits.volumeBytes, at: "\(path).size",
             text: Quantity.text(bytes:))

@@ -65,6 +65,14 @@ extension Command: WireCodable {
             writer.write(list: reports)
         case .barrier:
             writer.write(byte: 11)
+        case .reportVolumes(let host, let bootEpoch, let volumes):
+            writer.write(byte: 14)
+            writer.write(host)
+            writer.write(bootEpoch)
+            writer.write(list: volumes)
+        case .restoreService(let service):
+            writer.write(byte: 15)
+            writer.write(service)
         case .resize(let service, let resize):
             writer.write(byte: 12)
             writer.write(service)
@@ -97,6 +105,11 @@ extension Command: WireCodable {
             self = .reportSets(host: host, bootEpoch: bootEpoch, reports: reports)
         case 11: self = .barrier
         case 12: self = .resize(service: try reader.readText(), try reader.read())
+        case 14:
+            self = .reportVolumes(
+                host: try reader.read(), bootEpoch: try reader.read(),
+                volumes: try reader.readList(maximum: Limits.volumesOfHost))
+        case 15: self = .restoreService(try reader.readText())
         case 13:
             self = .reportSets(
                 host: try reader.read(), bootEpoch: try reader.read(),

@@ -29,6 +29,10 @@ package enum Command: Equatable, Sendable {
     case decide(basedOn: LogIndex, decisions: [SlotDecision])
     /// A host's reports on its sets.
     case reportSets(host: HostID, bootEpoch: BootEpoch, reports: [SetReport])
+    /// What volumes a host holds: all of them.
+    case reportVolumes(host: HostID, bootEpoch: BootEpoch, volumes: [VolumeReport])
+    /// Bring a deleted service back, with its volumes.
+    case restoreService(String)
     /// Changes nothing: who sees it applied has seen everything before it (a consistent read).
     case barrier
 }

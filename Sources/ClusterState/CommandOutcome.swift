@@ -91,6 +91,8 @@ package enum Limits {
     package static let events = 1_000
     /// Requests remembered.
     package static let requests = 4_096
+    /// Volumes of one host, those in its trash included.
+    package static let volumesOfHost = 8_192
     /// Tombstones kept.
     package static let tombstones = 1_000
     /// Revisions kept of one service, beyond those that placed sets still run.

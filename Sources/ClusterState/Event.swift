@@ -73,4 +73,6 @@ package enum EventKind: String, Hashable, Sendable, CaseIterable {
     case decisionSkipped
     /// A running set has new limits.
     case setResized
+    /// A volume was made, grown, put into the trash, taken out of it or removed.
+    case volumeChanged
 }

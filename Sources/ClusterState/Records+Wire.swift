@@ -74,12 +74,19 @@ extension Tombstone: WireCodable {
         writer.write(index)
         writer.write(time)
         writer.write(spec)
+        writer.write(createdAt)
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
+        try self.init(from: &reader, version: ReplicatedState.version)
+    }
+
+    /// Reads the form of a version of the snapshot; the first did not know when it was created.
+    init(from reader: inout ByteReader, version: UInt8) throws(WireError) {
         self.init(
             service: try reader.readText(), index: try reader.read(), time: try reader.read(),
-            spec: try reader.read())
+            spec: try reader.read(), createdAt: .zero)
+        if version >= 2 { createdAt = try reader.read() }
     }
 }
 

@@ -73,6 +73,9 @@ extension ReplicatedState {
         case .decide(let basedOn, let decisions): decide(decisions, basedOn: basedOn, &change)
         case .reportSets(let host, let bootEpoch, let reports):
             try report(reports, of: host, bootEpoch, &change)
+        case .reportVolumes(let host, let bootEpoch, let volumes):
+            try report(volumes, of: host, bootEpoch, &change)
+        case .restoreService(let service): try restoreService(service, &change)
         case .barrier: break
         }
     }
@@ -81,7 +84,10 @@ extension ReplicatedState {
 extension CommandEnvelope {
     /// True for reports that the host itself asked to log: numbered, so that repeating is harmless.
     fileprivate var isOwnReport: Bool {
-        guard case .reportSets(let host, let bootEpoch, _) = command else { return false }
-        return host == request.host && bootEpoch == request.bootEpoch
+        switch command {
+        case .reportSets(let host, let bootEpoch, _), .reportVolumes(let host, let bootEpoch, _):
+            return host == request.host && bootEpoch == request.bootEpoch
+        default: return false
+        }
     }
 }

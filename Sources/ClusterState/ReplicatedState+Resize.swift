@@ -21,6 +21,9 @@ extension ReplicatedState {
             throw CommandRefusal(.invalid, error.description)
         }
         try checkRules(spec)
+        if let problem = spec.problem(after: services[position].spec) {
+            throw CommandRefusal(.invalid, problem)
+        }
         guard spec != services[position].spec else { return }
         let fit = slotsToResize(of: position, to: spec)
         guard fit.misfits.isEmpty else { throw lacksRoom(fit.misfits, spec) }

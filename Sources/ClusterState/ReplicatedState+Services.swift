@@ -8,10 +8,11 @@ extension ReplicatedState {
     ) throws(CommandRefusal) {
         try check(spec)
         guard let position = servicePosition(spec.name) else {
-            return try createService(spec, &change)
+            return try createService(spec, createdAt: change.index, &change)
         }
         let known = services[position].spec
         guard known != spec else { return }
+        if let problem = spec.problem(after: known) { throw CommandRefusal(.invalid, problem) }
         if known.template != spec.template {
             let resized = slotsToResize(of: position, to: spec).slots
             try revise(position, spec, &change)
@@ -27,8 +28,9 @@ extension ReplicatedState {
         change.note(.serviceScaled, spec.name, "from \(known.sets) to \(spec.sets) sets")
     }
 
-    private mutating func createService(
-        _ spec: ServiceSpec, _ change: inout Change
+    /// Adds a service; one that is restored keeps the entry that created it.
+    mutating func createService(
+        _ spec: ServiceSpec, createdAt: LogIndex, _ change: inout Change
     ) throws(CommandRefusal) {
         guard services.count < Limits.services else {
             throw CommandRefusal(
@@ -37,12 +39,13 @@ extension ReplicatedState {
         let revision = ServiceRevision(
             number: 1, spec: spec, index: change.index, time: change.time)
         let record = ServiceRecord(
-            spec: spec, revision: 1, revisions: [revision], createdAt: change.index,
+            spec: spec, revision: 1, revisions: [revision], createdAt: createdAt,
             shrunkAt: .zero, slots: [], homelessCount: 0, outdatedCount: 0)
         let position = services.lowerBound(of: spec.name) { $0.spec.name }
         services.insert(record, at: position)
         resize(position, to: spec.sets, at: change.index)
-        change.note(.serviceCreated, spec.name, "created with \(spec.sets) sets")
+        let verb = createdAt == change.index ? "created" : "restored"
+        change.note(.serviceCreated, spec.name, "\(verb) with \(spec.sets) sets")
     }
 
     /// Makes a spec the newest revision; the slots are left as they are.
@@ -65,7 +68,7 @@ extension ReplicatedState {
         change.note(.serviceChanged, spec.name, "revision \(number)")
     }
 
-    private func check(_ spec: ServiceSpec) throws(CommandRefusal) {
+    func check(_ spec: ServiceSpec) throws(CommandRefusal) {
         try checkRules(spec)
         for container in spec.containers where image(container.image) == nil {
             throw CommandRefusal(
@@ -135,11 +138,14 @@ extension ReplicatedState {
     mutating func deleteService(_ name: String, _ change: inout Change) throws(CommandRefusal) {
         guard let position = servicePosition(name) else { throw unknown(service: name) }
         let spec = services[position].spec
+        let createdAt = services[position].createdAt
         resize(position, to: 0, at: change.index)
         services.remove(at: position)
         if tombstones.count == Limits.tombstones { tombstones.removeFirst() }
         tombstones.append(
-            Tombstone(service: name, index: change.index, time: change.time, spec: spec))
+            Tombstone(
+                service: name, index: change.index, time: change.time, spec: spec,
+                createdAt: createdAt))
         change.note(.serviceDeleted, name, "deleted with \(spec.sets) sets")
     }
 

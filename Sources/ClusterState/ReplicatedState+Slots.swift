@@ -62,11 +62,14 @@ extension ReplicatedState {
             services[service].count(services[service].slots[ordinal], by: -1)
             services[service].slots.removeLast()
         }
+        let hasVolumes = !services[service].spec.volumes.isEmpty
+        let owner = services[service].createdAt
         for ordinal in stride(from: before, to: count, by: 1) {
+            let id = SlotID(service: name, ordinal: ordinal)
             let slot = SlotRecord(
-                slot: SlotID(service: name, ordinal: ordinal), placement: nil,
-                demand: Resources(), stranded: false, pendingReason: "", changedAt: index,
-                volumeHost: nil, report: nil)
+                slot: id, placement: nil, demand: Resources(), stranded: false,
+                pendingReason: "", changedAt: index,
+                volumeHost: hasVolumes ? volumeHolder(of: id, owner: owner) : nil, report: nil)
             services[service].slots.append(slot)
             services[service].count(slot, by: 1)
         }

@@ -26,6 +26,7 @@ extension ReplicatedState: WireCodable {
         writer.write(list: tombstones)
         writer.write(list: recentEvents.elements)
         requests.encode(into: &writer)
+        writer.write(list: hostVolumes)
     }
 
     private func encode(_ service: ServiceRecord, into writer: inout ByteWriter) {
@@ -75,11 +76,18 @@ extension ReplicatedState: WireCodable {
         guard images.isStrictlyAscending(by: { $0.reference }) else {
             throw .invalid(what: "order of images")
         }
-        tombstones = try reader.readList(maximum: Limits.tombstones)
+        for _ in 0..<(try reader.readCount(maximum: Limits.tombstones)) {
+            tombstones.append(try Tombstone(from: &reader, version: version))
+        }
         for event in try reader.readList(of: Event.self, maximum: Limits.events) {
             recentEvents.append(event)
         }
         requests = try RequestMemory(from: &reader)
+        guard version >= 2 else { return }
+        hostVolumes = try reader.readList(maximum: 2 * Limits.hosts)
+        guard hostVolumes.isStrictlyAscending(by: { $0.host }),
+            hostVolumes.allSatisfy({ $0.volumes.isStrictlyAscending(by: { $0.id }) })
+        else { throw .invalid(what: "order of volumes") }
     }
 
     private mutating func readService(

@@ -19,6 +19,8 @@ package struct ReplicatedState: Equatable, Sendable {
     package internal(set) var images: [ImageRecord] = []
     /// Deleted services, oldest first.
     package internal(set) var tombstones: [Tombstone] = []
+    /// What each host last told of its volumes, sorted by identity.
+    package internal(set) var hostVolumes: [HostVolumes] = []
     /// Sets of all services together.
     package internal(set) var setCount = 0
     /// The last events.

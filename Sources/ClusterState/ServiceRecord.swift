@@ -109,6 +109,8 @@ package struct Tombstone: Equatable, Sendable {
     package var time: WallTime
     /// What it was, for restoring it.
     package var spec: ServiceSpec
+    /// The entry that had created it: its volumes know it by that.
+    package var createdAt: LogIndex
 }
 
 /// What a host should do with a set that it runs.

@@ -16,6 +16,10 @@ package protocol ControlBackend: Sendable {
     func sets(service: String?) async throws -> [SetView]
     /// The newest `limit` events above log index `since`, oldest first.
     func events(since: UInt64?, limit: Int) async throws -> [EventView]
+    /// All volumes that hosts hold, those in their trash included.
+    func volumes() async throws -> [VolumeView]
+    /// Deleted services, oldest first.
+    func trash() async throws -> [TrashView]
     /// The images this host knows, sorted by reference.
     func images() async throws -> [ImageView]
 
@@ -25,6 +29,8 @@ package protocol ControlBackend: Sendable {
     func scale(service: String, sets: Int) async throws -> ApplyResult
     /// Changes the limits of a service's sets while they run.
     func resize(service: String, _ resize: ServiceResize) async throws -> ApplyResult
+    /// Brings a deleted service back, with its volumes.
+    func restore(service: String) async throws -> ApplyResult
     /// Deletes a service; its sets stop.
     func delete(service: String) async throws -> ApplyResult
     /// Loads the images of an archive (OCI layout or `docker save`, tar or tar.gz).

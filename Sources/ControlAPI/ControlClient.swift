@@ -53,6 +53,17 @@ package struct ControlClient: Sendable {
         return try await get("/v1/events", query)
     }
 
+    /// All volumes that hosts hold, those in their trash included.
+    package func volumes() async throws -> [VolumeView] { try await get("/v1/volumes") }
+
+    /// Deleted services, oldest first.
+    package func trash() async throws -> [TrashView] { try await get("/v1/trash") }
+
+    /// Brings a deleted service back, with its volumes.
+    package func restore(service: String) async throws -> ApplyResult {
+        try await call(.POST, "/v1/trash/\(percentEncoded(service))/restore")
+    }
+
     /// The images the agent's host knows.
     package func images() async throws -> [ImageView] { try await get("/v1/images") }
 

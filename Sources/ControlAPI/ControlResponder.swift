@@ -81,6 +81,12 @@ struct ControlResponder: HTTPResponder {
         case ["images"]:
             _ = try query()
             return try await answer { try await backend.images() }
+        case ["volumes"]:
+            _ = try query()
+            return try await answer { try await backend.volumes() }
+        case ["trash"]:
+            _ = try query()
+            return try await answer { try await backend.trash() }
         default: throw noSuchRoute(request)
         }
     }
@@ -108,6 +114,10 @@ struct ControlResponder: HTTPResponder {
                 ServiceResize.self, from: try await jsonBody(of: request),
                 example: exampleResize())
             return try await answer { try await backend.resize(service: name, resize) }
+        case ("POST", 3) where path[0] == "trash" && path[2] == "restore":
+            _ = try RequestQuery(request.uri.query, known: [])
+            let name = try serviceName(path[1])
+            return try await answer { try await backend.restore(service: name) }
         case ("DELETE", 2) where path[0] == "services":
             _ = try RequestQuery(request.uri.query, known: [])
             let name = try serviceName(path[1])

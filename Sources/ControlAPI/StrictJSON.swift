@@ -162,5 +162,6 @@ func exampleService() -> ServiceSpec {
 func exampleResize() -> ServiceResize {
     ServiceResize(
         container: "app", cpuRequestMillicores: 1, cpuLimitMillicores: 1, memoryRequestBytes: 1,
-        memoryLimitBytes: 1, pidsMax: 1, egressBitsPerSecond: 1, ingressBitsPerSecond: 1)
+        memoryLimitBytes: 1, pidsMax: 1, egressBitsPerSecond: 1, ingressBitsPerSecond: 1,
+        volumes: [VolumeSize(name: "data", sizeBytes: 1)])
 }

@@ -30,6 +30,16 @@ struct HostDuties: Sendable {
     var reportIsDue = true
     /// What was reported last.
     var lastReports: [SetReport] = []
+    /// The host's volumes; nil until it has said what it holds.
+    var volumes: [VolumeReport]?
+    /// True while the log says otherwise of the host's volumes.
+    var volumesAreUntold = false
+    /// Volumes that were ordered into the trash since the host last told of its volumes.
+    var trashOrdered: Set<String> = []
+    /// The number of the volumes' report on its way into the log.
+    var volumesNumber: UInt64?
+    /// What was reported of volumes last, and when the same is sent again.
+    var lastVolumes: (volumes: [VolumeReport], retryAt: Instant)?
     /// When they were.
     var lastReportsAt = Instant.zero
     /// When the same reports are sent again; nil while none wait for that.
@@ -76,11 +86,17 @@ struct HostDuties: Sendable {
 
     var nextDeadline: Instant? {
         var earliest = setDeadline
-        for due in [registrationRetryAt, sameReportsAt] {
+        for due in [registrationRetryAt, sameReportsAt, volumesRetryAt] {
             guard let due else { continue }
             earliest = min(earliest ?? due, due)
         }
         return earliest
+    }
+
+    /// When volumes that the log does not know as they are should be told again.
+    private var volumesRetryAt: Instant? {
+        guard let lastVolumes, volumesAreUntold else { return nil }
+        return lastVolumes.retryAt
     }
 
     private var earliestDeadline: Instant? {
@@ -151,6 +167,7 @@ extension Peer {
             hosted.reportIsDue = true
             endWhatMustNotRun(into: &outputs)
             startWhatIsMissing(into: &outputs)
+            trashWhatIsUnwanted(into: &outputs)
             updateAllocated(at: now, into: &outputs)
         }
         // After the newest orders, so that none is repeated that was replaced just now.
@@ -158,6 +175,7 @@ extension Peer {
         guard mayActOnState else { return }
         registerIfNeeded(at: now)
         reportIfChanged(at: now)
+        reportVolumesIfChanged(at: now)
     }
 
     // MARK: Starting and ending
@@ -169,7 +187,8 @@ extension Peer {
                 let spec = state.service(placement.slot.service)?.spec(revision: placement.revision)
             else { continue }
             let order = SetOrder(
-                placement: placement, spec: spec, subnetIndex: host.subnetIndex)
+                placement: placement, spec: spec, subnetIndex: host.subnetIndex,
+                owner: state.service(placement.slot.service)?.createdAt ?? .zero)
             guard let known = hosted[placement.slot] else {
                 // What still ends here counts too: the host never runs more than it has. The
                 // placement waits until the host reports that enough is gone.

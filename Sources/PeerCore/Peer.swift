@@ -101,6 +101,8 @@ package struct Peer: Machine {
         case .clock(let time):
             wallAtOrigin = WallTime(
                 milliseconds: time.milliseconds - now.nanoseconds / 1_000_000)
+        case .volumes(let volumes):
+            take(volumes: volumes.sorted { $0.id < $1.id })
         case .leave:
             gossip(.leave, at: now, into: &outputs)
         }

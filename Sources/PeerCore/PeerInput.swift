@@ -26,6 +26,8 @@ package enum PeerInput: Sendable {
     case facts(HostFacts)
     /// Civil time at this instant, for what the log records.
     case clock(WallTime)
+    /// All volumes that this host holds, those in its trash included.
+    case volumes([VolumeReport])
     /// The agent is about to stop for good: say so to the others.
     case leave
 }
@@ -44,6 +46,8 @@ package enum PeerOutput: Sendable {
     case run(SetOrder)
     /// Start this container of a running set again and report.
     case restart(SlotID, placementIndex: LogIndex, container: String)
+    /// Put these volumes, which no slot wants any more, into the trash; then tell the inventory.
+    case trashVolumes([VolumeReport], reason: String)
     /// End this set, remove what belongs to it, and report `.gone`. Idempotent.
     case stop(SlotID, placementIndex: LogIndex, reason: String)
     /// The submitted write is in the log and applied here: tell the asker.
@@ -92,6 +96,8 @@ package struct SetOrder: Sendable, Equatable {
     package var spec: ServiceSpec
     /// Number of the host's own subnet in the cluster's network.
     package var subnetIndex: Int
+    /// The entry that created the service: the set's volumes know it by that.
+    package var owner: LogIndex
 }
 
 /// What a host sees of one set.

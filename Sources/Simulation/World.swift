@@ -248,6 +248,7 @@ package struct World {
         case .run(let order):
             checkOrder(order, of: host)
             run(order, on: host)
+        case .trashVolumes: break
         case .restart(let slot, let index, let container):
             queue.schedule(
                 .containerStarted(host: host, slot, index, container: container),

@@ -35,6 +35,10 @@ struct AgentFlags: ParsableArguments {
     var runtime: String?
     @Option(help: ArgumentHelp("The containers' monitor.", valueName: "program"))
     var monitor: String?
+    @Option(help: ArgumentHelp("LVM thin pool for volumes.", valueName: "group/pool"))
+    var thinPool: String?
+    @Option(help: ArgumentHelp("How long deleted volumes are kept.", valueName: "time"))
+    var keepDeleted: String?
 
     /// What was given, by key of the configuration file.
     var given: [String: String] {
@@ -43,6 +47,7 @@ struct AgentFlags: ParsableArguments {
             "address": address, "datacenter": datacenter, "rack": rack, "pool": pool, "cpu": cpu,
             "memory": memory, "sets-max": setsMax, "cgroup-root": cgroupRoot, "bridge": bridge,
             "cluster-network": clusterNetwork, "runtime": runtime, "monitor": monitor,
+            "thin-pool": thinPool, "keep-deleted": keepDeleted,
         ]
         return all.compactMapValues { $0 }
     }

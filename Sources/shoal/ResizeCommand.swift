@@ -17,6 +17,7 @@ struct ResizeCommand: AsyncParsableCommand {
               shoal resize web --cpu 2 --memory 1Gi --egress 200Mbit
               shoal resize web --container app --cpu 500m --cpu-request 250m
               shoal resize web --ingress unlimited
+              shoal resize db --volume data=20Gi
             """)
 
     @OptionGroup var connection: ConnectionOptions
@@ -38,12 +39,27 @@ struct ResizeCommand: AsyncParsableCommand {
     var egress: QuantityOption?
     @Option(help: "The most a set may receive, such as 50Mbit, or unlimited.")
     var ingress: QuantityOption?
+    @Option(help: "The size of a volume, such as data=20Gi; it can only grow.")
+    var volume: [String] = []
     @Flag(inversion: .prefixedNo, help: "Return when the limits are in force on all sets.")
     var wait = true
     @Option(help: "Seconds to wait at most.")
     var timeout = 30
     @Flag(help: "Print the result as JSON.")
     var json = false
+
+    private func volumeSizes() throws -> [VolumeSize]? {
+        let sizes = try volume.map { text in
+            let halves = text.split(separator: "=", omittingEmptySubsequences: false)
+            guard halves.count == 2, !halves[0].isEmpty else {
+                throw ValidationError("--volume: \(text) must be NAME=SIZE, such as data=20Gi")
+            }
+            let size = QuantityOption(text: String(halves[1]))
+            return VolumeSize(
+                name: String(halves[0]), sizeBytes: try size.read(Quantity.bytes, "--volume"))
+        }
+        return sizes.isEmpty ? nil : sizes
+    }
 
     mutating func run() async throws {
         let resize = ServiceResize(
@@ -53,7 +69,7 @@ struct ResizeCommand: AsyncParsableCommand {
             memoryRequestBytes: try memoryRequest?.read(Quantity.bytes, "--memory-request"),
             memoryLimitBytes: try memory?.read(Quantity.bytes, "--memory"), pidsMax: pids,
             egressBitsPerSecond: try egress?.readRate("--egress"),
-            ingressBitsPerSecond: try ingress?.readRate("--ingress"))
+            ingressBitsPerSecond: try ingress?.readRate("--ingress"), volumes: try volumeSizes())
         let client = connection.client
         let result = try await client.resize(service: service, resize)
         if wait {
@@ -75,6 +91,8 @@ struct QuantityOption: ExpressibleByArgument {
     let text: String
 
     init?(argument: String) { text = argument }
+
+    init(text: String) { self.text = text }
 
     func read(
         _ quantity: (String) throws(QuantityError) -> Int, _ option: String

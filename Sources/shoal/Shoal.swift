@@ -29,13 +29,14 @@ struct Shoal: AsyncParsableCommand {
                 name: "See",
                 subcommands: [
                     StatusCommand.self, HostsCommand.self, ServicesCommand.self, SetsCommand.self,
-                    EventsCommand.self, ImagesCommand.self,
+                    VolumesCommand.self, EventsCommand.self, ImagesCommand.self,
+                    TrashCommand.self,
                 ]),
             CommandGroup(
                 name: "Change",
                 subcommands: [
                     ApplyCommand.self, ScaleCommand.self, ResizeCommand.self,
-                    DeleteCommand.self, ImageCommand.self,
+                    DeleteCommand.self, RestoreCommand.self, ImageCommand.self,
                 ]),
             CommandGroup(
                 name: "Look inside", subcommands: [LogsCommand.self, ExecCommand.self]),

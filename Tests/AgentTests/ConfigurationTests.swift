@@ -19,6 +19,7 @@ struct ConfigurationTests {
         "token-file": "", "datacenter": "dc2", "rack": "r9", "pool": "batch", "cpu": "1500m",
         "memory": "3Gi", "sets-max": "17", "cgroup-root": "other", "bridge": "br7",
         "cluster-network": "10.128.0.0/12", "runtime": "runc", "monitor": "/opt/conmon",
+        "thin-pool": "vg0/pool", "keep-deleted": "36h",
     ]
 
     /// The same, with a token file that is there.

@@ -32,6 +32,9 @@ private let web = ServiceSpec(
             }
             #expect(nothing?.message.contains("nothing to resize") == true)
             #expect(try await client.delete(service: "web").outcome == .deleted)
+            #expect(try await client.volumes().map(\.state) == ["trash"])
+            #expect(try await client.trash().map(\.volumeBytes) == [64 << 20])
+            #expect(try await client.restore(service: "web").outcome == .created)
             #expect(try await client.sets().isEmpty)
         }
     }

@@ -132,6 +132,27 @@ final class FakeBackend: ControlBackend {
         }
     }
 
+    func volumes() async throws -> [VolumeView] {
+        [
+            VolumeView(
+                volume: "web.0/data", id: "0123456789abcdef", service: "web", host: "h1",
+                class: "loop", sizeBytes: 64 << 20, usedBytes: 1 << 20, state: "trash",
+                trashedAt: 1_764_000_000)
+        ]
+    }
+
+    func trash() async throws -> [TrashView] {
+        [
+            TrashView(
+                service: "web", deletedAt: "2026-11-24T00:00:00.000Z", sets: 3,
+                volumes: try await volumes())
+        ]
+    }
+
+    func restore(service: String) async throws -> ApplyResult {
+        ApplyResult(service: service, revision: 1, index: 22, outcome: .created)
+    }
+
     func delete(service: String) async throws -> ApplyResult {
         try contents.withLock { contents in
             guard contents.services.removeValue(forKey: service) != nil else {

@@ -1,0 +1,46 @@
+import Base
+import ClusterModel
+import ClusterState
+import ControlAPI
+
+/// Volumes and deleted services, from this host's copy of the cluster's state.
+extension AgentBackend {
+    package func volumes() async throws -> [VolumeView] {
+        let look = await look()
+        return look.state.hostVolumes.flatMap { told in
+            told.volumes.map { view(of: $0, on: told.host, look) }
+        }.sorted { ($0.service, $0.volume, $0.id) < ($1.service, $1.volume, $1.id) }
+    }
+
+    private func view(of volume: VolumeReport, on host: HostID, _ look: Look) -> VolumeView {
+        let isLost = look.state.host(host)?.status != .active
+        return VolumeView(
+            volume: volume.title, id: volume.id, service: volume.slot.service,
+            host: look.name(of: host), class: volume.volumeClass.rawValue,
+            sizeBytes: volume.sizeBytes, usedBytes: volume.usedBytes,
+            state: volume.trashedAt != nil ? "trash" : isLost ? "lost" : "ready",
+            trashedAt: volume.trashedAt)
+    }
+
+    package func trash() async throws -> [TrashView] {
+        let look = await look()
+        return look.state.tombstones.map { tombstone in
+            let volumes = look.state.hostVolumes.flatMap { told in
+                told.volumes.filter {
+                    $0.slot.service == tombstone.service && $0.owner == tombstone.createdAt
+                }.map { view(of: $0, on: told.host, look) }
+            }
+            return TrashView(
+                service: tombstone.service, deletedAt: tombstone.time.rfc3339,
+                sets: tombstone.spec.sets, volumes: volumes)
+        }
+    }
+
+    package func restore(service: String) async throws -> ApplyResult {
+        let index = try await write(.restoreService(service))
+        let after = await look().state.service(service)
+        return ApplyResult(
+            service: service, revision: after?.revision ?? 0, index: index.value,
+            outcome: .created)
+    }
+}

@@ -1,0 +1,225 @@
+import Base
+import ClusterModel
+import ClusterState
+import HostPlan
+import VolumePlan
+import VolumeStore
+
+/// This host's volumes for its sets: made when a set first needs them, mounted while it is here, put
+/// into the trash when the cluster says that no slot wants them any more.
+///
+/// What it holds is told to the brain whenever it changed, and from there to the cluster.
+actor VolumeKeeper {
+    private let store: VolumeStore
+    private let log: AgentLog
+    private let report: @Sendable ([VolumeReport]) -> Void
+    private var told: [VolumeReport]?
+    /// Bytes in use by volume, as they were told last: small changes are not worth a log entry.
+    private var used: [String: Int] = [:]
+
+    /// How often volumes are looked at.
+    private static let watchInterval = Duration.seconds(1)
+    /// Looks between two measurements of what is in use, and two rounds through the trash.
+    private static let slowEvery = 30
+
+    init(
+        folder: String, thinPool: ThinPool?, trashSeconds: Int, log: AgentLog,
+        report: @escaping @Sendable ([VolumeReport]) -> Void
+    ) throws {
+        store = try VolumeStore(
+            settings: VolumeStoreSettings(
+                root: folder, thinPool: thinPool, trashSeconds: trashSeconds))
+        self.log = log
+        self.report = report
+    }
+
+    /// Repairs what an earlier start left, and tells what is here.
+    func start() async throws {
+        for sentence in try await store.recover() { log.warning("volumes: \(sentence)") }
+        await tell()
+    }
+
+    // MARK: For sets
+
+    /// Makes, mounts and returns a set's volumes; idempotent.
+    ///
+    /// A volume that is in the trash and was made for the same service comes back out of it.
+    func attach(_ spec: ServiceSpec, of slot: SlotID, owner: LogIndex) async throws
+        -> [RuntimeBundle.VolumeMount]
+    {
+        var mounts: [RuntimeBundle.VolumeMount] = []
+        for volume in spec.volumes {
+            let name = try name(volume.name, of: slot)
+            let record = try await have(name, volume, owner: owner.value)
+            if record.size < volume.sizeBytes {
+                try await store.grow(name, to: volume.sizeBytes)
+            }
+            let attached = try await store.attach(name)
+            mounts.append(.init(source: attached.path, destination: volume.mount))
+        }
+        if !spec.volumes.isEmpty { await tell() }
+        return mounts
+    }
+
+    private func have(
+        _ name: VolumeName, _ volume: VolumeSpec, owner: UInt64
+    ) async throws -> VolumeRecord {
+        if let known = try await find(name) {
+            if known.owner == owner {
+                guard known.volumeClass == volume.volumeClass else {
+                    throw AgentError(
+                        "the volume \(name) is of class \(known.volumeClass.rawValue) and the "
+                            + "service wants \(volume.volumeClass.rawValue): a volume keeps its "
+                            + "class; give the new one another name")
+                }
+                return known
+            }
+            log.info("\(name) belonged to an earlier service of that name: into the trash")
+            try await store.delete(name)
+        }
+        if let trashed = try await newestInTrash(name, owner: owner) {
+            log.info("taking \(name) out of the trash")
+            return try await store.restore(trashed.id)
+        }
+        let damaged = await store.damagedRecords
+        guard damaged.isEmpty else {
+            throw AgentError(
+                "will not make \(name) while the records of volumes \(damaged) cannot be read: "
+                    + "one of them may be it; see this host's log")
+        }
+        return try await store.create(
+            VolumeRequest(
+                name: name, volumeClass: volume.volumeClass, size: volume.sizeBytes, owner: owner))
+    }
+
+    private func find(_ name: VolumeName) async throws -> VolumeRecord? {
+        do {
+            return try await store.find(name)
+        } catch VolumeError.notFound {
+            return nil
+        }
+    }
+
+    private func newestInTrash(_ name: VolumeName, owner: UInt64) async throws -> VolumeRecord? {
+        func time(_ record: VolumeRecord) -> Int {
+            if case .trashed(let at, .deleted) = record.state { return at }
+            return -1
+        }
+        return try await store.list().map(\.record)
+            .filter { $0.name == name && $0.owner == owner && time($0) >= 0 }
+            .max { time($0) < time($1) }
+    }
+
+    /// Gives running sets larger volumes.
+    func grow(_ spec: ServiceSpec, of slot: SlotID) async throws {
+        for volume in spec.volumes {
+            let name = try name(volume.name, of: slot)
+            guard let record = try await find(name), record.size < volume.sizeBytes else {
+                continue
+            }
+            try await store.grow(name, to: volume.sizeBytes)
+        }
+        if !spec.volumes.isEmpty { await tell() }
+    }
+
+    /// Unmounts what a set had; its containers have ended.
+    func detach(_ spec: ServiceSpec, of slot: SlotID) async throws {
+        for volume in spec.volumes {
+            let name = try name(volume.name, of: slot)
+            if try await find(name) != nil { try await store.detach(name) }
+        }
+    }
+
+    /// Unmounts what sets left that are not here any more: the agent crashed while it ended them.
+    func detachRemains(sparing isNeeded: (SlotID) -> Bool) async throws {
+        for status in try await store.list()
+        where status.path != nil && !isNeeded(status.record.name.slot) {
+            log.info("unmounting \(status.record.name), whose set is gone")
+            try await store.detach(status.record.name)
+        }
+    }
+
+    private func name(_ volume: String, of slot: SlotID) throws -> VolumeName {
+        guard let name = VolumeName(slot: slot, volume: volume) else {
+            throw AgentError("\(slot)/\(volume) is no name for a volume")
+        }
+        return name
+    }
+
+    // MARK: For the cluster
+
+    /// Puts volumes into the trash that no slot wants any more.
+    func trash(_ volumes: [VolumeReport], reason: String) async {
+        for volume in volumes {
+            guard let name = VolumeName(slot: volume.slot, volume: volume.name) else { continue }
+            do {
+                guard let known = try await find(name), known.id.description == volume.id else {
+                    continue
+                }
+                try await store.delete(name)
+                log.info("\(name) is in the trash now: \(reason)")
+            } catch {
+                log.error("could not put \(name) into the trash: \(error)")
+            }
+        }
+        await tell(always: true)
+    }
+
+    /// Watches volumes until it is cancelled: soft limits, the trash, what is in use.
+    func run() async {
+        var round = 0
+        while (try? await Task.sleep(for: VolumeKeeper.watchInterval)) != nil {
+            round += 1
+            do {
+                for event in try await store.watch() { log.warning("\(event)") }
+                guard round % VolumeKeeper.slowEvery == 0 else { continue }
+                for gone in try await store.purgeExpired() {
+                    log.info("removed \(gone.name) from the trash for good: its time was up")
+                }
+            } catch {
+                log.error("volumes: \(error)")
+            }
+            await tell()
+        }
+    }
+
+    /// Tells what is here, if it changed.
+    private func tell(always: Bool = false) async {
+        do {
+            let reports = try await reports()
+            guard always || reports != told else { return }
+            told = reports
+            report(reports)
+        } catch {
+            log.error("could not list the volumes: \(error)")
+        }
+    }
+
+    private func reports() async throws -> [VolumeReport] {
+        try await store.list().compactMap { status in
+            let record = status.record
+            var trashedAt: Int?
+            switch record.state {
+            case .trashed(let at, _): trashedAt = at
+            case .ready, .growing, .replacing: break
+            case .making, .removing: return nil
+            }
+            guard record.name.snapshot == nil else { return nil }
+            return VolumeReport(
+                slot: record.name.slot, name: record.name.volume, id: record.id.description,
+                volumeClass: record.volumeClass, sizeBytes: record.size,
+                usedBytes: steady(status.allocated ?? 0, of: record), trashedAt: trashedAt,
+                owner: LogIndex(record.owner))
+        }.sorted { $0.id < $1.id }
+    }
+
+    /// What was told before, unless it changed by a twentieth of the volume.
+    private func steady(_ bytes: Int, of record: VolumeRecord) -> Int {
+        let id = record.id.description
+        if let known = used[id], abs(known - bytes) < max(1 << 20, record.size / 20) {
+            return known
+        }
+        used[id] = bytes
+        return bytes
+    }
+}

@@ -1,0 +1,70 @@
+/// One volume, as `GET /v1/volumes` lists it.
+package struct VolumeView: Codable, Hashable, Sendable {
+    /// What people call it: `web.3/data`.
+    package var volume: String
+    /// Its own identity: sixteen hexadecimal digits.
+    package var id: String
+    /// The service.
+    package var service: String
+    /// The name of the host that holds it.
+    package var host: String
+    /// `lvm`, `loop` or `directory`.
+    package var `class`: String
+    /// How much it holds.
+    package var sizeBytes: Int
+    /// What it takes of the disk below it, as its host last told.
+    package var usedBytes: Int
+    /// `ready`, `lost` (its host does not answer) or `trash`.
+    package var state: String
+    /// When it went into the trash: seconds since 1970; absent while it is in use.
+    package var trashedAt: Int?
+
+    package init(
+        volume: String,
+        id: String,
+        service: String,
+        host: String,
+        class: String,
+        sizeBytes: Int,
+        usedBytes: Int,
+        state: String,
+        trashedAt: Int? = nil
+    ) {
+        self.volume = volume
+        self.id = id
+        self.service = service
+        self.host = host
+        self.class = `class`
+        self.sizeBytes = sizeBytes
+        self.usedBytes = usedBytes
+        self.state = state
+        self.trashedAt = trashedAt
+    }
+}
+
+/// One deleted service, as `GET /v1/trash` lists it.
+package struct TrashView: Codable, Hashable, Sendable {
+    /// Its name.
+    package var service: String
+    /// When it was deleted: RFC 3339, UTC, milliseconds.
+    package var deletedAt: String
+    /// How many sets it had.
+    package var sets: Int
+    /// The volumes of it that are still kept.
+    package var volumes: [VolumeView]
+    /// What those hold together.
+    package var volumeBytes: Int
+
+    package init(
+        service: String,
+        deletedAt: String,
+        sets: Int,
+        volumes: [VolumeView]
+    ) {
+        self.service = service
+        self.deletedAt = deletedAt
+        self.sets = sets
+        self.volumes = volumes
+        volumeBytes = volumes.reduce(0) { $0 + $1.sizeBytes }
+    }
+}
