@@ -3,11 +3,13 @@ import VolumePlan
 
 extension VolumeStore {
     /// Every volume and snapshot here, those in the trash too, by name.
-    package func list() async throws -> [VolumeStatus] {
+    ///
+    /// `measuring`: also what each takes of the disk or pool, for which LVM must be asked.
+    package func list(measuring: Bool = true) async throws -> [VolumeStatus] {
         guard isRecovered else { throw VolumeError.notRecovered }
         let table = try mountTable()
         var statuses: [VolumeStatus] = []
-        let allocated = try await logicalVolumeAllocations()
+        let allocated = measuring ? try await logicalVolumeAllocations() : [:]
         for record in records.values {
             let entry =
                 record.state.holdsName ? table.mount(at: mountPath(record)) : nil

@@ -3,10 +3,12 @@ import Glibc
 import VolumePlan
 
 /// One logical volume as lvs(8) lists it.
-private struct LogicalVolume {
+struct LogicalVolume: Sendable {
     var name: String
     var size: Int
     var allocated: Int
+    /// `error` or `queue` for a pool: what writers get when it is full.
+    var whenFull: String
 }
 
 /// Volumes of class `lvm`: thin logical volumes, named by the volume's identity.
@@ -55,27 +57,37 @@ extension VolumeStore {
         let extra =
             configuration.isEmpty ? [] : ["--config", configuration.joined(separator: " ")]
         let command = ["lvm", arguments[0]] + extra + arguments.dropFirst()
+        if arguments[0] != "lvs" { logicalListing = nil }
         return try await tools.check(command, attempt: attempt).outputText
     }
 
-    /// The logical volumes of the pool's group that are ours by name; empty where there is no LVM.
+    /// The logical volumes of the pool's group that are ours by name.
     private func logicalVolumes(attempt: String) async throws -> [LogicalVolume] {
+        try await listGroup(attempt: attempt).filter { $0.name.hasPrefix(VolumeStore.prefix) }
+    }
+
+    /// All logical volumes of the pool's group, the pool too.
+    ///
+    /// While the store recovers nobody else changes them, and they are listed once.
+    private func listGroup(attempt: String) async throws -> [LogicalVolume] {
+        if !isRecovered, let logicalListing { return logicalListing }
         let pool = try thinPool()
         let text = try await lvm(
             [
                 "lvs", "--noheadings", "--nosuffix", "--units", "b", "--separator", "|",
-                "-o", "lv_name,lv_size,data_percent", pool.group,
+                "-o", "lv_name,lv_size,data_percent,lv_when_full", pool.group,
             ], attempt: attempt)
-        return text.split(separator: "\n").compactMap { line in
+        let volumes = text.split(separator: "\n").compactMap { line -> LogicalVolume? in
             let fields = line.filter { $0 != " " }
                 .split(separator: "|", omittingEmptySubsequences: false).map(String.init)
-            guard fields.count == 3, fields[0].hasPrefix(VolumeStore.prefix),
-                let size = Int(fields[1])
-            else { return nil }
+            guard fields.count == 4, let size = Int(fields[1]) else { return nil }
             let percent = Double(fields[2]) ?? 0
             return LogicalVolume(
-                name: fields[0], size: size, allocated: Int(Double(size) / 100 * percent))
+                name: fields[0], size: size, allocated: Int(Double(size) / 100 * percent),
+                whenFull: fields[3])
         }
+        logicalListing = volumes
+        return volumes
     }
 
     private func logicalVolume(
@@ -263,7 +275,12 @@ extension VolumeStore {
     func unknownLogicalVolumes(_ known: Set<VolumeID>) async throws -> [String] {
         guard let pool = settings.thinPool else { return [] }
         do {
-            return try await logicalVolumes(attempt: "list logical volumes").compactMap { volume in
+            return try await listGroup(attempt: "list logical volumes").compactMap { volume in
+                if volume.name == pool.pool, volume.whenFull == "queue" {
+                    return "writers will wait for ever when the thin pool \(pool) is full; let "
+                        + "them fail with `lvchange --errorwhenfull y \(pool)`"
+                }
+                guard volume.name.hasPrefix(VolumeStore.prefix) else { return nil }
                 if let id = identity(volume), known.contains(id) { return nil }
                 return "found the logical volume \(pool.group)/\(volume.name), which has no "
                     + "record, and left it alone"

@@ -26,6 +26,8 @@ package actor VolumeStore {
     var isRecovered = false
     /// The last measurements of `directory` volumes, which have no wall of their own.
     var measured: [VolumeID: VolumeUsage] = [:]
+    /// What lvs(8) said while the store recovers.
+    var logicalListing: [LogicalVolume]?
     /// What is watched of attached volumes.
     var watched: [VolumeID: WatchedVolume] = [:]
     var locks = NameLocks()

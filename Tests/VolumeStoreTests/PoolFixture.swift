@@ -37,7 +37,9 @@ final class PoolFixture: Sendable {
     init(size: Int = 2 << 30) throws {
         disk = try #require(testDisk)
         pool = ThinPool(group: "shoalt", pool: "pool")
-        try PoolFixture.lvm("pvcreate", "--yes", "--force", disk)
+        // What a test that failed has left in use.
+        _ = try? PoolFixture.lvm("vgremove", "--yes", "--force", pool.group)
+        try PoolFixture.lvm("pvcreate", "--yes", "-ff", disk)
         try PoolFixture.lvm("vgcreate", pool.group, disk)
         try PoolFixture.lvm(
             "lvcreate", "--yes", "--type", "thin-pool", "--size", "\(size)b",
@@ -50,6 +52,12 @@ final class PoolFixture: Sendable {
         _ = try? PoolFixture.lvm("pvremove", "--yes", "--force", disk)
     }
 
+    /// Removes all volumes from the pool.
+    func empty() throws {
+        let names = try volumes().map { "\(pool.group)/\($0)" }
+        if !names.isEmpty { try PoolFixture.lvm(["lvremove", "--yes", "--force"] + names) }
+    }
+
     /// The names of the logical volumes that are there, without the pool, sorted.
     func volumes() throws -> [String] {
         try PoolFixture.lvm("lvs", "--noheadings", "-o", "lv_name", pool.group)
@@ -57,16 +65,24 @@ final class PoolFixture: Sendable {
             .sorted()
     }
 
+    /// A command of LVM failed.
+    struct Failure: Error {
+        let said: String
+    }
+
     /// Runs one of LVM's commands; throws when it fails.
     @discardableResult
-    static func lvm(_ command: String...) throws -> String {
+    static func lvm(_ command: String...) throws -> String { try lvm(command) }
+
+    @discardableResult
+    private static func lvm(_ command: [String]) throws -> String {
         let configuration =
             "activation{udev_sync=0 udev_rules=0} backup{backup=0 archive=0}"
         let all =
             ["env", "LVM_SUPPRESS_FD_WARNINGS=1", "lvm", command[0], "--config", configuration]
             + command.dropFirst()
         let result = try VolumeFixture.run(all)
-        try #require(result.code == 0, "\(command): \(result.output)")
+        guard result.code == 0 else { throw Failure(said: "\(command): \(result.output)") }
         return result.output
     }
 }

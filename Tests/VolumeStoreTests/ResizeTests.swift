@@ -98,8 +98,8 @@ struct ResizeTests {
         let old = try await store.create(
             VolumeRequest(name: name, volumeClass: .loop, size: mebibytes(64)))
         let path = try await store.attach(name).path
-        try Data((0..<mebibytes(30)).map { UInt8(truncatingIfNeeded: $0 &* 7) })
-            .write(to: URL(fileURLWithPath: "\(path)/large"))
+        try VolumeFixture.run(
+            "dd", "if=/dev/urandom", "of=\(path)/large", "bs=1M", "count=30")
         try await store.detach(name)
         let files = fixture.files()
         let refusal = try await failure { try await store.shrink(name, to: mebibytes(16)) }

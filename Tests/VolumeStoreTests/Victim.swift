@@ -79,10 +79,12 @@ struct VictimOrder: Codable, Sendable {
         case .snapshot: try await store.snapshot(old, label: "label")
         case .clone: try await store.clone(old, as: new)
         case .delete:
-            let isThere = try await store.list().contains { $0.record.state == .ready }
+            let isThere = try await store.list(measuring: false).contains {
+                $0.record.state == .ready
+            }
             if isThere { try await store.delete(old) }
         case .restore:
-            let trashed = try await store.list().first { $0.record.state.isTrashed }
+            let trashed = try await store.list(measuring: false).first { $0.record.state.isTrashed }
             if let trashed { try await store.restore(trashed.record.id) }
         case .purge: try await store.purgeExpired()
         }
