@@ -60,21 +60,9 @@ package enum AgentProcess {
                 runtimePath: configuration.runtimePath, conmonPath: configuration.monitorPath,
                 hybridCgroupMount: await host.capabilities.cgroups.hybridMount),
             commands: commands)
-        let volumes = try VolumeKeeper(
-            folder: "\(configuration.dataFolder)/volumes", thinPool: configuration.thinPool,
-            trashSeconds: configuration.trashSeconds, log: log,
-            report: { volumes in
-                peerLoop.perform { driver.assumeIsolated { $0.feed(.volumes(volumes)) } }
-            })
-        let keeper = try SetKeeper(
-            host: host, runtime: runtime, store: images, supply: supply, volumes: volumes,
-            instance: instance,
-            network: host.settings.clusterNetwork,
-            folder: "\(configuration.dataFolder)/sets", log: log,
-            report: { observation in
-                // Not a task: what is seen must be told in the order it was seen.
-                peerLoop.perform { driver.assumeIsolated { $0.feed(.observed(observation)) } }
-            })
+        let keeper = try setKeeper(
+            configuration, host: host, runtime: runtime, images: images, supply: supply,
+            instance: instance, driver: driver, log: log)
         let backend = AgentBackend(
             driver: driver, store: images, supply: supply, keeper: keeper,
             clusterID: secret.clusterID, log: log)
@@ -89,6 +77,27 @@ package enum AgentProcess {
         joined?.cancel()
         await driver.stop()
         store.close()
+    }
+
+    /// What makes and ends sets here, with what it needs; what it sees goes to the brain in order.
+    private static func setKeeper(
+        _ configuration: AgentConfiguration, host: HostControl, runtime: ContainerRuntime,
+        images: ImageStore, supply: ImageSupply, instance: String, driver: PeerDriver,
+        log: AgentLog
+    ) throws -> SetKeeper {
+        // Not a task: what is seen must be told in the order it was seen.
+        @Sendable func feed(_ input: PeerInput) {
+            driver.loop.perform { driver.assumeIsolated { $0.feed(input) } }
+        }
+        let volumes = try VolumeKeeper(
+            folder: "\(configuration.dataFolder)/volumes", thinPool: configuration.thinPool,
+            trashSeconds: configuration.trashSeconds, log: log,
+            report: { volumes in feed(.volumes(volumes)) })
+        return try SetKeeper(
+            host: host, runtime: runtime, store: images, supply: supply, volumes: volumes,
+            instance: instance, network: host.settings.clusterNetwork,
+            folder: "\(configuration.dataFolder)/sets", log: log,
+            report: { observation in feed(.observed(observation)) })
     }
 
     /// Lets everything run until a signal says otherwise.

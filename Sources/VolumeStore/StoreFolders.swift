@@ -41,7 +41,7 @@ struct StoreFolders: Sendable {
         data = try open("data")
         trash = try open("trash")
         mounts = try open("mounts")
-        work = try open("work")
+        work = try open("working")
         checkpoint = settings.checkpoint ?? { _ in }
         path = try StoreFolders.resolved(settings.root)
         makeBallast()

@@ -277,7 +277,7 @@ extension VolumeStore {
     // MARK: - Work
 
     /// Where a volume is mounted for the store's own work.
-    nonisolated func workPath(_ id: VolumeID) -> String { "\(path)/work/\(id)" }
+    nonisolated func workPath(_ id: VolumeID) -> String { "\(path)/working/\(id)" }
 
     /// Mounts a volume for the store's own work; nobody else may have it.
     func mountWork(_ record: VolumeRecord, isReadOnly: Bool) async throws {

@@ -184,9 +184,9 @@ extension VolumeStore {
                 "found a mount at \(entry.mountPoint), which belongs to no volume, and left it "
                     + "alone")
         }
-        for name in try folders.work.names(attempt: "list \(path)/work") {
+        for name in try folders.work.names(attempt: "list \(path)/working") {
             if let id = VolumeID(name), records[id] != nil { continue }
-            said.append("found \(path)/work/\(name), which has no record, and left it alone")
+            said.append("found \(path)/working/\(name), which has no record, and left it alone")
         }
         removeEmptyMountFolders(table)
         return said + (try await unknownLogicalVolumes(known))

@@ -73,7 +73,8 @@ struct Room {
             rooms: [
                 "Base", "Wire", "ClusterModel", "Membership", "Consensus", "ClusterState",
                 "Scheduling", "HostPlan", "PeerCore", "EventLoop", "Transport", "Storage",
-                "HostControl", "ContainerRuntime", "ImageStore", "ControlAPI",
+                "HostControl", "ContainerRuntime", "VolumePlan", "VolumeStore", "ImageStore",
+                "ControlAPI",
             ], others: ["CLinux", "Yams", "Foundation", "Glibc", "Synchronization"]),
 
         Room(

@@ -52,7 +52,7 @@ struct HostileTests {
         do { _ = try await fixture.store().create(request()) }
         let foreign = [
             "data/0123456789abcdef.image", "data/letter", "trash/old", "records/note.txt",
-            "work/strange",
+            "working/strange",
         ]
         for name in foreign { try VolumeFixture.write("mine", to: "\(fixture.root)/\(name)") }
         let store = try VolumeStore(settings: fixture.settings())
