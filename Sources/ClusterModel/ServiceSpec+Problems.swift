@@ -109,16 +109,8 @@ extension ServiceSpec {
 
 extension NetworkSpec {
     fileprivate func check(into list: inout ProblemList) {
-        if let egressBitsPerSecond {
-            list.check(
-                egressBitsPerSecond, in: SpecLimits.bitsPerSecond, at: "network.egress",
-                text: Quantity.text(bitsPerSecond:))
-        }
-        if let ingressBitsPerSecond {
-            list.check(
-                ingressBitsPerSecond, in: SpecLimits.bitsPerSecond, at: "network.ingress",
-                text: Quantity.text(bitsPerSecond:))
-        }
+        egress?.check(at: "network.egress", into: &list)
+        ingress?.check(at: "network.ingress", into: &list)
         if publish.count > SpecLimits.ports {
             list.add(
                 "network.publish", "at most \(SpecLimits.ports) ports can be published")
@@ -134,6 +126,33 @@ extension NetworkSpec {
         }
         list.check(unique: publish.map { "\($0.transport) port \($0.hostPort)" }) {
             "network.publish[\($0)].host"
+        }
+    }
+}
+
+extension BandwidthSpec {
+    fileprivate func check(at path: String, into list: inout ProblemList) {
+        let parts = [
+            ("rate", rateBitsPerSecond), ("ceiling", ceilingBitsPerSecond),
+            ("outside", outsideBitsPerSecond),
+        ].compactMap { name, value in value.map { (name, $0) } }
+        guard !parts.isEmpty else {
+            return list.add(path, "a limit needs a rate, a ceiling or an outside rate")
+        }
+        // The plain form, `egress: 50Mbit`, has no part to point at.
+        let isPlain =
+            rateBitsPerSecond == ceilingBitsPerSecond && outsideBitsPerSecond == nil
+        for (name, value) in isPlain ? [parts[0]] : parts {
+            list.check(
+                value, in: SpecLimits.bitsPerSecond, at: isPlain ? path : "\(path).\(name)",
+                text: Quantity.text(bitsPerSecond:))
+        }
+        guard let ceilingBitsPerSecond else { return }
+        for (name, value) in parts where name != "ceiling" && value > ceilingBitsPerSecond {
+            list.add(
+                "\(path).\(name)",
+                "\(Quantity.text(bitsPerSecond: value)) is more than the ceiling, "
+                    + Quantity.text(bitsPerSecond: ceilingBitsPerSecond))
         }
     }
 }

@@ -4,7 +4,7 @@ import Wire
 extension ServiceSpec: WireCodable {
     /// Written always; what is older is read, and what it lacks has its default.
     ///
-    /// 1: the first. 2: volumes.
+    /// 1: the first. 2: volumes; bandwidth with rate, ceiling and what leaves the datacentre.
     private static let version: UInt8 = 2
 
     package func encode(into writer: inout ByteWriter) {
@@ -14,7 +14,7 @@ extension ServiceSpec: WireCodable {
         writer.write(sets)
         writer.write(priority)
         writer.write(list: containers)
-        writer.write(network)
+        network.encode(into: &writer)
         writer.write(placement)
         writer.write(list: volumes)
     }
@@ -29,7 +29,8 @@ extension ServiceSpec: WireCodable {
             pool: try reader.readString(maximum: WireBounds.name),
             sets: try reader.readInt(), priority: try reader.readInt(),
             containers: try reader.readList(maximum: WireBounds.list),
-            network: try reader.read(), placement: try reader.read(),
+            network: try NetworkSpec(from: &reader, version: version),
+            placement: try reader.read(),
             volumes: version >= 2 ? try reader.readList(maximum: WireBounds.list) : [])
     }
 }
@@ -119,18 +120,39 @@ extension EnvironmentVariable: WireCodable {
     }
 }
 
-extension NetworkSpec: WireCodable {
-    package func encode(into writer: inout ByteWriter) {
-        writer.write(optionalNumber: egressBitsPerSecond)
-        writer.write(optionalNumber: ingressBitsPerSecond)
+extension NetworkSpec {
+    fileprivate func encode(into writer: inout ByteWriter) {
+        for bandwidth in [egress, ingress] {
+            writer.write(bandwidth != nil)
+            bandwidth?.encode(into: &writer)
+        }
         writer.write(list: publish)
     }
 
-    package init(from reader: inout ByteReader) throws(WireError) {
+    fileprivate init(from reader: inout ByteReader, version: UInt8) throws(WireError) {
         self.init(
-            egressBitsPerSecond: try reader.readOptionalNumber(),
-            ingressBitsPerSecond: try reader.readOptionalNumber(),
+            egress: try BandwidthSpec.read(&reader, version: version),
+            ingress: try BandwidthSpec.read(&reader, version: version),
             publish: try reader.readList(maximum: WireBounds.list))
+    }
+}
+
+extension BandwidthSpec {
+    fileprivate func encode(into writer: inout ByteWriter) {
+        writer.write(optionalNumber: rateBitsPerSecond)
+        writer.write(optionalNumber: ceilingBitsPerSecond)
+        writer.write(optionalNumber: outsideBitsPerSecond)
+    }
+
+    fileprivate static func read(
+        _ reader: inout ByteReader, version: UInt8
+    ) throws(WireError) -> BandwidthSpec? {
+        guard try reader.readBool() else { return nil }
+        if version < 2 { return BandwidthSpec(bitsPerSecond: try reader.readInt()) }
+        return BandwidthSpec(
+            rateBitsPerSecond: try reader.readOptionalNumber(),
+            ceilingBitsPerSecond: try reader.readOptionalNumber(),
+            outsideBitsPerSecond: try reader.readOptionalNumber())
     }
 }
 

@@ -109,41 +109,6 @@ package struct MemorySpec: Hashable, Sendable, Codable {
     }
 }
 
-/// A set's network limits and published ports.
-package struct NetworkSpec: Hashable, Sendable, Codable {
-    /// The most it may send, in bits per second; nil is unlimited.
-    package var egressBitsPerSecond: Int?
-    /// The most it may receive, in bits per second; nil is unlimited.
-    package var ingressBitsPerSecond: Int?
-    /// Ports of the host that lead to a port of the service's sets there.
-    package var publish: [PublishedPort]
-
-    package init(
-        egressBitsPerSecond: Int? = nil, ingressBitsPerSecond: Int? = nil,
-        publish: [PublishedPort] = []
-    ) {
-        self.egressBitsPerSecond = egressBitsPerSecond
-        self.ingressBitsPerSecond = ingressBitsPerSecond
-        self.publish = publish
-    }
-}
-
-/// A port of every host that runs the service, leading to its sets on that host in turn.
-package struct PublishedPort: Hashable, Sendable, Codable {
-    /// The port inside the set.
-    package var port: Int
-    /// The port on the host.
-    package var hostPort: Int
-    /// `tcp` or `udp`.
-    package var transport: String
-
-    package init(port: Int, hostPort: Int, transport: String = "tcp") {
-        self.port = port
-        self.hostPort = hostPort
-        self.transport = transport
-    }
-}
-
 /// Where a service's sets may run and how they spread.
 package struct PlacementSpec: Hashable, Sendable, Codable {
     /// Datacentres that are allowed; empty allows all.

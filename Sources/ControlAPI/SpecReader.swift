@@ -149,16 +149,28 @@ extension SpecReader {
     private mutating func network(_ node: YAMLNode) -> NetworkSpec {
         let fields = mapping(node, "network", known: ["egress", "ingress", "publish"])
         var spec = NetworkSpec()
-        spec.egressBitsPerSecond = fields["egress"].flatMap {
-            quantity($0, "network.egress", Quantity.bitsPerSecond)
-        }
-        spec.ingressBitsPerSecond = fields["ingress"].flatMap {
-            quantity($0, "network.ingress", Quantity.bitsPerSecond)
-        }
+        spec.egress = fields["egress"].flatMap { bandwidth($0, "network.egress") }
+        spec.ingress = fields["ingress"].flatMap { bandwidth($0, "network.ingress") }
         if let publish = fields["publish"] {
             spec.publish = list(publish, "network.publish") { $0.publishedPort($1, $2) }
         }
         return spec
+    }
+
+    /// One amount is rate and ceiling; in a mapping, a rate without a ceiling is its own.
+    private mutating func bandwidth(_ node: YAMLNode, _ path: String) -> BandwidthSpec? {
+        if case .scalar = node.content {
+            return quantity(node, path, Quantity.bitsPerSecond)
+                .map { BandwidthSpec(bitsPerSecond: $0) }
+        }
+        let fields = mapping(node, path, known: ["rate", "ceiling", "outside"])
+        func amount(_ key: String) -> Int? {
+            fields[key].flatMap { quantity($0, "\(path).\(key)", Quantity.bitsPerSecond) }
+        }
+        let rate = amount("rate")
+        return BandwidthSpec(
+            rateBitsPerSecond: rate, ceilingBitsPerSecond: amount("ceiling") ?? rate,
+            outsideBitsPerSecond: amount("outside"))
     }
 
     private mutating func publishedPort(_ node: YAMLNode, _ path: String) -> PublishedPort {

@@ -144,7 +144,9 @@ private struct AnyKey: CodingKey {
 
 /// A service with every optional filled and every list non-empty: the known keys of its JSON form.
 func exampleService() -> ServiceSpec {
-    ServiceSpec(
+    let exampleBandwidth = BandwidthSpec(
+        rateBitsPerSecond: 1, ceilingBitsPerSecond: 1, outsideBitsPerSecond: 1)
+    return ServiceSpec(
         name: "web",
         containers: [
             ContainerSpec(
@@ -152,7 +154,7 @@ func exampleService() -> ServiceSpec {
                 environment: [EnvironmentVariable(name: "A", value: "b")])
         ],
         network: NetworkSpec(
-            egressBitsPerSecond: 1, ingressBitsPerSecond: 1,
+            egress: exampleBandwidth, ingress: exampleBandwidth,
             publish: [PublishedPort(port: 80, hostPort: 80)]),
         placement: PlacementSpec(datacenters: ["a"], apartFrom: ["b"]),
         volumes: [VolumeSpec(name: "data", sizeBytes: 1, mount: "/data")])

@@ -1,4 +1,5 @@
 import Base
+import Foundation
 import Testing
 import Wire
 
@@ -90,6 +91,21 @@ import Wire
         Broken("containers[0].pids") { $0.containers[0].pidsMax = 0 },
         Broken("network.egress") { $0.network.egressBitsPerSecond = -1 },
         Broken("network.ingress") { $0.network.ingressBitsPerSecond = 999 },
+        Broken("network.egress") { $0.network.egress = BandwidthSpec() },
+        Broken("network.egress.rate") {
+            $0.network.egress = BandwidthSpec(
+                rateBitsPerSecond: 2_000, ceilingBitsPerSecond: 1_999)
+        },
+        Broken("network.ingress.outside") {
+            $0.network.ingress = BandwidthSpec(
+                ceilingBitsPerSecond: 2_000, outsideBitsPerSecond: 2_001)
+        },
+        Broken("network.ingress.outside") {
+            $0.network.ingress = BandwidthSpec(outsideBitsPerSecond: 1)
+        },
+        Broken("network.ingress.ceiling") {
+            $0.network.ingress = BandwidthSpec(ceilingBitsPerSecond: Int.max)
+        },
         Broken("network.publish[0].port") { $0.network.publish[0].port = 0 },
         Broken("network.publish[0].host") { $0.network.publish[0].hostPort = 65_536 },
         Broken("network.publish[0].transport") { $0.network.publish[0].transport = "sctp" },
@@ -158,6 +174,56 @@ import Wire
         odd.sets = Int.min
         odd.priority = Int.max
         #expect(try ServiceSpec(decoding: odd.encoded) == odd)
+    }
+
+    @Test("what a version without rate and ceiling wrote is read as both")
+    func olderForms() throws {
+        var writer = ByteWriter()
+        writer.write(byte: 1)
+        for text in ["web", "default"] { writer.write(text) }
+        writer.write(1)
+        writer.write(50)
+        writer.write(UInt64(0))
+        writer.write(true)
+        writer.write(7_000)
+        writer.write(false)
+        writer.write(UInt64(0))
+        for _ in 0..<3 { writer.write(UInt64(0)) }
+        let read = try ServiceSpec(decoding: writer.bytes)
+        let network = NetworkSpec(egressBitsPerSecond: 7_000)
+        #expect(
+            read
+                == ServiceSpec(
+                    name: "web", containers: [], network: network,
+                    placement: PlacementSpec(spread: [])))
+        #expect(try ServiceSpec(decoding: read.encoded) == read)
+        let json = Data(#"{"egressBitsPerSecond":7000,"publish":[]}"#.utf8)
+        #expect(try JSONDecoder().decode(NetworkSpec.self, from: json) == network)
+        let split = NetworkSpec(
+            egress: BandwidthSpec(rateBitsPerSecond: 1, outsideBitsPerSecond: 2),
+            ingress: BandwidthSpec(ceilingBitsPerSecond: 3))
+        #expect(
+            try JSONDecoder().decode(NetworkSpec.self, from: JSONEncoder().encode(split)) == split)
+        var spec = SpecTests.good
+        spec.network = split
+        #expect(try ServiceSpec(decoding: spec.encoded) == spec)
+    }
+
+    @Test("one number for a direction is rate and ceiling, and keeps what may leave")
+    func singleNumbers() {
+        var network = NetworkSpec(
+            egress: BandwidthSpec(ceilingBitsPerSecond: 50_000, outsideBitsPerSecond: 20_000))
+        #expect(network.egressBitsPerSecond == 50_000)
+        network.egressBitsPerSecond = 10_000
+        #expect(
+            network.egress
+                == BandwidthSpec(
+                    rateBitsPerSecond: 10_000, ceilingBitsPerSecond: 10_000,
+                    outsideBitsPerSecond: 10_000))
+        network.egressBitsPerSecond = nil
+        #expect(network.egress == nil)
+        network.ingressBitsPerSecond = 7_000
+        #expect(network.ingress == BandwidthSpec(bitsPerSecond: 7_000))
     }
 
     @Test("slots, placements, phases and exits are read back as they were written")

@@ -56,6 +56,15 @@ private let badFiles: [BadFile] = [
             "6:10 network must be a mapping with keys such as egress, ingress, not text",
         ]),
     BadFile(
+        name: "bandwidths",
+        yaml: "service: web\ncontainers:\n- name: app\n  image: a\n"
+            + "network:\n  egress: {rate: 5Mbit, ceiling: 4Mbit, burst: 1}\n  ingress: {}\n",
+        problems: [
+            "6:18 network.egress.rate 5Mbit is more than the ceiling, 4Mbit",
+            "6:41 network.egress.burst unknown key 'burst'; known here: ceiling, outside, rate",
+            "7:12 network.ingress a limit needs a rate, a ceiling or an outside rate",
+        ]),
+    BadFile(
         name: "amounts",
         yaml: "service: web\ncontainers:\n- name: app\n  image: a\n  cpu: {limit: -1}\n"
             + "  memory: {request: lots, limit: 64Mi}\n",
@@ -175,6 +184,27 @@ private let badFiles: [BadFile] = [
                 VolumeSpec(name: "db", sizeBytes: 1 << 30, mount: "/var/db", volumeClass: .lvm),
             ])
         #expect(try SpecFile.parse(Array(yaml.utf8)) == [expected])
+    }
+
+    @Test(
+        "a bandwidth is one amount, or what is sure, what is the most, and what may leave",
+        arguments: [
+            ("50Mbit", BandwidthSpec(bitsPerSecond: 50_000_000)),
+            ("{rate: 50Mbit}", BandwidthSpec(bitsPerSecond: 50_000_000)),
+            ("{ceiling: 1Gbit}", BandwidthSpec(ceilingBitsPerSecond: 1_000_000_000)),
+            (
+                "{rate: 50Mbit, ceiling: 100Mbit, outside: 20Mbit}",
+                BandwidthSpec(
+                    rateBitsPerSecond: 50_000_000, ceilingBitsPerSecond: 100_000_000,
+                    outsideBitsPerSecond: 20_000_000)
+            ),
+            ("{outside: 2Mbit}", BandwidthSpec(outsideBitsPerSecond: 2_000_000)),
+        ])
+    func bandwidth(text: String, expected: BandwidthSpec) throws {
+        let yaml = "service: web\n" + container + "network: {ingress: \(text)}\n"
+        let specs = try SpecFile.parse(Array(yaml.utf8))
+        #expect(specs.map(\.network.ingress) == [expected])
+        #expect(specs.map(\.network.egress) == [nil])
     }
 
     @Test("what is not written keeps its default, and requests stay below limits")
