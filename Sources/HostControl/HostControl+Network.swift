@@ -33,41 +33,28 @@ extension HostControl {
         let doing = "connect \(slot) to \(names.bridge)"
         var isFresh = true
         if KernelFile.isNamespace(path) {
-            isFresh = try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
+            isFresh = false
+            try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
         } else {
             // What an earlier namespace of the name left: an empty file without its mount.
             unlink(path)
-            let fresh = plan.cableCommands(slot, address: address, withNamespace: true)
+            let fresh = plan.cableCommands(
+                slot, address: address, withNamespace: true,
+                withEgressDevice: capabilities.hasTrafficControl
+                    && SetTraffic(slot: slot, network: network, names: names, inside: [])
+                        .egress != nil
+            )
             do {
                 try await command(inHost(["ip", "-batch", "-"]), input: fresh, doing: doing)
             } catch {
-                _ = try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
+                isFresh = false
+                try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
             }
             try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
         }
-        try await setLimits(slot: slot, network: network, isFresh: isFresh)
+        try await setBandwidth(
+            slot: slot, address: address, network: network, isFresh: isFresh)
         return path
-    }
-
-    /// Puts the set's bandwidth limits in place, or changes them while packets flow, or lifts them.
-    package func updateBandwidth(slot: SlotID, network: NetworkSpec) async throws {
-        try checkName(slot)
-        try await setLimits(slot: slot, network: network, isFresh: false)
-    }
-
-    /// Sets both directions; a fresh cable has no limits yet, which saves trying to change them.
-    private func setLimits(slot: SlotID, network: NetworkSpec, isFresh: Bool) async throws {
-        for direction in NetworkPlan.Direction.allCases {
-            let device = direction == .egress ? "eth0" : names.interface(slot)
-            let tool =
-                direction == .egress
-                ? ["tc", "-n", names.namespace(slot), "-batch", "-"]
-                : inHost(["tc", "-batch", "-"])
-            let limit = NetworkPlan.limit(direction, of: network)
-            guard limit != nil || !isFresh else { continue }
-            try await limitDevice(
-                device, tool: tool, bitsPerSecond: limit, slot: slot, isFresh: isFresh)
-        }
     }
 
     /// Removes the set's cable and namespace; nothing happens when they are gone.
@@ -78,13 +65,15 @@ extension HostControl {
         let commandLine = inHost(["ip", "-force", "-batch", "-"])
         let removal = NetworkPlan.removalCommands(names: names, slot)
         let result = try await commands.run(commandLine, input: Array(removal.utf8))
+        let devices = [names.interface(slot), names.egressInterface(slot)]
         let isInPlace =
             KernelFile.exists(names.namespacePath(slot))
-            ? true : try await links().contains { $0.name == names.interface(slot) }
+            ? true : try await links().contains { devices.contains($0.name) }
         guard !isInPlace else {
             throw HostControlError.network(
                 doing: "remove the network of \(slot)", cause: result.errorText)
         }
+        try await forgetBandwidth(slot: slot)
     }
 
     /// The sets of this agent that have a network namespace, sorted, with the addresses that
@@ -161,16 +150,6 @@ extension HostControl {
             inHost(["sh", "-c", "echo 1 > \(file)"]), input: "", doing: "allow forwarding")
     }
 
-    /// Tries HTB on the bridge, where nothing else needs a queue.
-    func detectTrafficControl(_ plan: NetworkPlan) async throws {
-        let lines =
-            NetworkPlan.limitCommands(device: names.bridge, bitsPerSecond: 1_000_000_000)
-            + NetworkPlan.limitRemovalCommands(device: names.bridge)
-        let result = try await commands.run(
-            inHost(["tc", "-batch", "-"]), input: Array(lines.utf8))
-        capabilities.hasTrafficControl = result.exitCode == 0
-    }
-
     /// Checks without applying that the kernel understands the kind of table that ports need.
     func detectTables(_ plan: NetworkPlan) async throws {
         let targets = [2, 3].compactMap { plan.subnet.address(at: $0) }
@@ -200,11 +179,10 @@ extension HostControl {
 
     // MARK: - Cable
 
-    /// Makes the cable again unless it is this set's, on the bridge, up, and works inside; true when
-    /// it was made again.
+    /// Makes the cable again unless it is this set's, on the bridge, up, and works inside.
     private func repairCable(
         slot: SlotID, address: IPv4Address, plan: NetworkPlan, doing: String
-    ) async throws -> Bool {
+    ) async throws {
         let interface = names.interface(slot)
         let link = try await links().first { $0.name == interface }
         if let alias = link?.alias, let owner = names.assignment(alias: alias)?.slot, owner != slot
@@ -218,7 +196,7 @@ extension HostControl {
             do {
                 try await configureInside(
                     slot: slot, address: address, plan: plan, doing: doing)
-                return false
+                return
             } catch is HostControlError {
                 // The other end is not in this namespace: make the cable again.
             }
@@ -229,7 +207,6 @@ extension HostControl {
             replacing: link != nil)
         try await command(inHost(["ip", "-batch", "-"]), input: lines, doing: doing)
         try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
-        return true
     }
 
     private func configureInside(
@@ -238,30 +215,5 @@ extension HostControl {
         try await command(
             ["ip", "-n", names.namespace(slot), "-batch", "-"],
             input: plan.insideCommands(address: address), doing: doing)
-    }
-
-    /// Changes the limit in place where there is one, and makes it where there is none.
-    private func limitDevice(
-        _ device: String, tool: [String], bitsPerSecond: Int?, slot: SlotID, isFresh: Bool
-    ) async throws {
-        guard let bitsPerSecond else {
-            // Fails where there is no limit, which is what is wanted.
-            let lines = NetworkPlan.limitRemovalCommands(device: device)
-            _ = try await commands.run(tool, input: Array(lines.utf8))
-            return
-        }
-        guard capabilities.hasTrafficControl else {
-            throw HostControlError.kernelLacks(
-                feature: "bandwidth limits (sch_htb)", cause: "tc refused a test on \(names.bridge)"
-            )
-        }
-        let change = NetworkPlan.limitChangeCommands(device: device, bitsPerSecond: bitsPerSecond)
-        if !isFresh {
-            let changed = try await commands.run(tool, input: Array(change.utf8))
-            guard changed.exitCode != 0 else { return }
-        }
-        try await command(
-            tool, input: NetworkPlan.limitCommands(device: device, bitsPerSecond: bitsPerSecond),
-            doing: "limit the bandwidth of \(slot) on \(device)")
     }
 }

@@ -9,7 +9,7 @@ package struct HostCapabilities: Sendable {
     package var cgroups: CgroupLayout
     /// True when nftables can hand connections out in turn; known after `prepare`.
     package var hasNumgen: Bool
-    /// True when tc has HTB, without which no bandwidth limit is kept; known after `prepare`.
+    /// True when the kernel has what tc needs, without which no bandwidth limit is kept; known after `prepare`.
     package var hasTrafficControl: Bool
     /// The kernel's release.
     package var kernelRelease: String
@@ -33,6 +33,18 @@ package actor HostControl {
     var plan: NetworkPlan?
     /// The last replacement of the nftables table, which the next one waits for.
     var lastPublish: Task<Void, any Error>?
+
+    /// The host's total; nil when there is none.
+    var uplink: UplinkPlan?
+    /// The bandwidth of every set that this process has set up or changed.
+    var bandwidths: [SlotID: KnownBandwidth] = [:]
+    /// The shares of the host's total that were last set; those that are not known are set again.
+    var sharesSet: [IPv4Address: UplinkShares] = [:]
+    /// Changes of sets' traffic that wait for the one under way.
+    var trafficWaiting: [TrafficChange] = []
+    var isChangingTraffic = false
+    /// Why the kernel cannot limit bandwidth; empty while it can or was not asked.
+    var trafficProblem = ""
 
     /// Looks at the machine; throws when the settings are wrong or the machine lacks what limits and
     /// networks need, with a sentence that says what to do.
@@ -60,8 +72,8 @@ package actor HostControl {
         try MachineFacts.read(layout: capabilities.cgroups)
     }
 
-    /// Makes what all sets share: the root group, the bridge with the host's address, forwarding, and
-    /// the nftables table, which is left alone when it is this subnet's already.
+    /// Makes what all sets share: the root group, the bridge with the host's address and the host's
+    /// total of bandwidth, forwarding, and the nftables table, which is left alone when it is this subnet's already.
     package func prepare(subnetIndex: Int) async throws {
         guard let subnet = settings.clusterNetwork.hostSubnet(index: subnetIndex) else {
             throw HostControlError.noSubnet(
@@ -73,7 +85,9 @@ package actor HostControl {
         let plan = NetworkPlan(names: names, subnet: subnet)
         try await makeBridge(plan)
         try await allowForwarding()
-        try await detectTrafficControl(plan)
+        try await detectTrafficControl()
+        try await removeStrayEgressDevices(try await links())
+        try await makeUplink(plan)
         try await detectTables(plan)
         self.plan = plan
         let listed = try await commands.run(inHost(["nft", "list", "table", "ip", names.table]))
@@ -97,8 +111,15 @@ package actor HostControl {
         } catch { failures.append(error) }
         do { try removeRootGroup() } catch { failures.append(error) }
         do { try await removeTable() } catch { failures.append(error) }
+        do {
+            try await removeStrayEgressDevices(try await links())
+            try await removeUplinkDevice(try await links())
+        } catch { failures.append(error) }
         do { try await removeBridge() } catch { failures.append(error) }
         plan = nil
+        uplink = nil
+        bandwidths = [:]
+        sharesSet = [:]
         if let failure = failures.first { throw failure }
     }
 

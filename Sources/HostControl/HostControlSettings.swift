@@ -14,6 +14,12 @@ package struct HostControlSettings: Sendable {
     ///
     /// The same on every host; it should not overlap the hosts' own networks.
     package var clusterNetwork: IPv4Network
+    /// Further networks that belong to the datacentre: what sets exchange with them is not outside.
+    ///
+    /// At most `datacenterNetworksMax`, and the hosts' own networks should be among them.
+    package var datacenterNetworks: [IPv4Network]
+    /// How much all sets together may send, and receive, beyond the host.
+    package var uplink: UplinkSetting
     /// The network namespace (below `/run/netns`) to act in instead of the agent's own.
     ///
     /// For tests and tools; nil in the agent.
@@ -21,14 +27,20 @@ package struct HostControlSettings: Sendable {
 
     package init(
         cgroupRoot: String = "shoal", instance: String, bridge: String = "shoal0",
-        clusterNetwork: IPv4Network = .clusterDefault, networkNamespace: String? = nil
+        clusterNetwork: IPv4Network = .clusterDefault, datacenterNetworks: [IPv4Network] = [],
+        uplink: UplinkSetting = .unlimited, networkNamespace: String? = nil
     ) {
         self.cgroupRoot = cgroupRoot
         self.instance = instance
         self.bridge = bridge
         self.clusterNetwork = clusterNetwork
+        self.datacenterNetworks = datacenterNetworks
+        self.uplink = uplink
         self.networkNamespace = networkNamespace
     }
+
+    /// The most networks of the datacentre: each is a filter that every packet of some sets passes.
+    package static let datacenterNetworksMax = 32
 
     /// Every broken rule, as a sentence with the setting's name.
     package func problems() -> [String] {
@@ -48,6 +60,14 @@ package struct HostControlSettings: Sendable {
             problems.append(
                 "clusterNetwork \(clusterNetwork) must hold at least one /24, since every host "
                     + "takes one")
+        }
+        if datacenterNetworks.count > HostControlSettings.datacenterNetworksMax {
+            problems.append(
+                "datacenterNetworks has \(datacenterNetworks.count) networks; "
+                    + "\(HostControlSettings.datacenterNetworksMax) are allowed")
+        }
+        if case .fixed(let rate) = uplink, !UplinkSetting.fixedRange.contains(rate) {
+            problems.append("uplink must be 1Mbit to 1Tbit, not \(rate) bits per second")
         }
         if let networkNamespace, !isFolderName(networkNamespace[...]) {
             problems.append("networkNamespace `\(networkNamespace)` must be a plain name")

@@ -52,13 +52,29 @@ package struct NetworkNames: Equatable, Sendable {
     /// never share a name. Two services share one with a chance of 1 in 3 * 10^10; the interface's
     /// alias, which names the set, lets the applier notice. An ordinal above 46,655 (three digits
     /// in base 36) is hashed as well.
-    package func interface(_ slot: SlotID) -> String {
-        var hash = FingerprintHasher()
-        hash.combine(bytes: instance.utf8)
-        hash.combine(UInt8(ascii: "/"))
-        hash.combine(bytes: slot.service.utf8)
+    package func interface(_ slot: SlotID) -> String { "shl" + interfaceTail(slot) }
+
+    /// The device over which goes what the set sends, such as `she4kq07zc-3`: the cable's name with
+    /// another beginning.
+    package func egressInterface(_ slot: SlotID) -> String { "she" + interfaceTail(slot) }
+
+    /// The device over which goes what all sets send beyond the host.
+    package var uplinkInterface: String { "shu" + letters("\(instance)/\(bridge)") }
+
+    /// A device that is made and removed again to learn what the kernel can do.
+    package var probeInterface: String { "shp" + letters("\(instance)/\(bridge)") }
+
+    private func interfaceTail(_ slot: SlotID) -> String {
         let isShort = 0..<46_656 ~= slot.ordinal
-        if !isShort { hash.combine(UInt64(bitPattern: Int64(slot.ordinal))) }
+        return letters("\(instance)/\(slot.service)", isShort ? nil : slot.ordinal)
+            + (isShort ? "-" + String(slot.ordinal, radix: 36) : "")
+    }
+
+    /// Seven letters of a hash.
+    private func letters(_ text: String, _ number: Int? = nil) -> String {
+        var hash = FingerprintHasher()
+        hash.combine(bytes: text.utf8)
+        if let number { hash.combine(UInt64(bitPattern: Int64(number))) }
         // FNV's low bits are its weak ones for short texts: fold the high half in.
         var rest = hash.value ^ (hash.value >> 29)
         var letters: [UInt8] = []
@@ -67,13 +83,23 @@ package struct NetworkNames: Equatable, Sendable {
             letters.append(digits[Int(rest % 32)])
             rest /= 32
         }
-        let ordinal = isShort ? "-" + String(slot.ordinal, radix: 36) : ""
-        return "shl" + String(decoding: letters, as: UTF8.self) + ordinal
+        return String(decoding: letters, as: UTF8.self)
     }
 
     /// The alias of the interface: whose it is, which set's, and the set's address.
     package func alias(_ slot: SlotID, address: IPv4Address) -> String {
         "\(instance) \(slot) \(address)"
+    }
+
+    /// The alias of the device over which goes what the set sends; names no address, so that it is
+    /// not taken for the cable.
+    package func egressAlias(_ slot: SlotID) -> String { "\(instance) \(slot) egress" }
+
+    /// The set in the alias of an egress device; nil when it is not one of this agent's.
+    package func egressSlot(alias: String) -> SlotID? {
+        let words = alias.split(separator: " ")
+        guard words.count == 3, words[0] == instance, words[2] == "egress" else { return nil }
+        return SlotID(String(words[1]))
     }
 
     /// The set and its address in an interface's alias; nil when it is not one of this agent's.

@@ -39,7 +39,7 @@ for slot in web.0 web.1 web.2 web.3 web.4 web.5; do
     expect_match "what $slot may receive" 'rate 50Mbit ceil 50Mbit' \
         "$(in_host "$host" tc class show dev "$(cable_of "$host" "$slot")")"
     expect_match "what $slot may send" 'rate 50Mbit ceil 50Mbit' \
-        "$(nsenter "--net=/run/netns/$(set_namespace "$host" "$slot")" tc class show dev eth0)"
+        "$(in_host "$host" tc class show dev "$(egress_device_of "$host" "$slot")")"
 done
 
 # The container sees itself and no more.

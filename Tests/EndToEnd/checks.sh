@@ -216,25 +216,30 @@ no_trace_of() {
         find /sys/fs/cgroup -type d -path "*/$(namespace "$host")/$slot" 2> /dev/null
         grep -F "$DATA/h$host/images/containers/$instance-$slot-" /proc/self/mounts
         ip netns list | grep -Fw "shoal-$instance-$slot"
+        in_host "$host" ip -o link show | grep -F "$instance $slot "
         ls "$DATA/h$host/sets/$slot.json" 2> /dev/null
         pgrep -fa "$instance-$slot-"
     )
     [ -z "$found" ] || { echo "$found"; return 1; }
 }
 
-# The host's end of a set's cable.
+# The host's end of a set's cable; its alias ends in the set's address.
 cable_of() {
-    in_host "$1" ip -j link show | jq -r --arg slot " $2 " '.[] | select((.ifalias // "") | contains($slot)) | .ifname'
+    in_host "$1" ip -j link show \
+        | jq -r --arg slot " $2 " '.[] | select((.ifalias // "") | contains($slot) and (endswith(" egress") | not)) | .ifname'
+}
+# The device over which goes what a set sends.
+egress_device_of() {
+    in_host "$1" ip -j link show | jq -r --arg slot " $2 egress" '.[] | select((.ifalias // "") | endswith($slot)) | .ifname'
 }
 # cable_bytes HOST INTERFACE rx|tx
 cable_bytes() { in_host "$1" ip -s -j link show dev "$2" | jq ".[0].stats64.$3.bytes"; }
-set_namespace() { echo "shoal-$(cat "$DATA/h$1/instance")-$2"; }
 
 # --- afterwards -------------------------------------------------------------------------------
 
 # What in this machine's own network could be ours.
 root_network() {
-    ip -o link show | grep -o 'shl[a-z0-9-]*'
+    ip -o link show | grep -o 'sh[leup][a-z0-9-]*'
     nft list tables 2> /dev/null | grep shoal
 }
 

@@ -31,7 +31,8 @@ struct HostFixture {
 
     /// Runs the body on a prepared host (`network`: with bridge and table), and removes everything afterwards, also after a failure.
     static func with(
-        network: Bool = true, _ body: (HostFixture) async throws -> Void
+        network: Bool = true, datacenterNetworks: [IPv4Network] = [],
+        uplink: UplinkSetting = .unlimited, _ body: (HostFixture) async throws -> Void
     ) async throws {
         let number = count.add(1, ordering: .relaxed).newValue
         let loop = try EventLoop(name: "test")
@@ -39,7 +40,7 @@ struct HostFixture {
         let name = "shoalt-\(getpid())-\(number)"
         let settings = HostControlSettings(
             cgroupRoot: "\(name)/host", instance: "t\(getpid())x\(number)", bridge: "shoalt0",
-            networkNamespace: name)
+            datacenterNetworks: datacenterNetworks, uplink: uplink, networkNamespace: name)
         try await commands.check(["ip", "netns", "add", name])
         var result = Result<Void, any Error>.success(())
         do {
@@ -83,6 +84,27 @@ struct HostFixture {
         }
         let enter = mounts.map { "echo $$ > '\($0)\(path)/cgroup.procs'" }
         return ["sh", "-c", "set -e; " + enter.joined(separator: "; ") + "; set +e; \(script)"]
+    }
+
+    /// Makes a neighbour of the host, at the other end of a cable: 192.0.2.2 to the host's 192.0.2.1.
+    ///
+    /// It knows the way to the host's sets.
+    func addOutside() async throws {
+        // Deleting the host's namespace takes the cable along; this name goes at once.
+        try await commands.check(["ip", "netns", "add", "\(name)o"])
+        let lines = """
+            link add out0 type veth peer name in0 netns \(name)o
+            addr add 192.0.2.1/24 dev out0
+            link set out0 up
+
+            """
+        let inside =
+            "addr add 192.0.2.2/24 dev in0\nlink set in0 up\nlink set lo up\n"
+            + "route add 10.64.7.0/24 via 192.0.2.1\n"
+        try await commands.check(
+            ["ip", "-n", name, "-batch", "-"], input: Array(lines.utf8))
+        try await commands.check(
+            ["ip", "-n", "\(name)o", "-batch", "-"], input: Array(inside.utf8))
     }
 
     /// Runs Python in a network namespace to its end.

@@ -56,7 +56,7 @@ struct NetworkTests {
     func publish() async throws {
         try await HostFixture.with { host in
             try await addSets(host)
-            try await addOutside(host)
+            try await host.addOutside()
             let servers = [
                 try await host.start(python: server("A"), namespace: namespace(first, host)),
                 try await host.start(python: server("B"), namespace: namespace(second, host)),
@@ -97,23 +97,6 @@ struct NetworkTests {
                 try await host.python(client("10.64.7.1", 18_080), namespace: host.name)
             }
         }
-    }
-
-    /// A neighbour of the host, at the other end of a cable: 192.0.2.2 to the host's 192.0.2.1.
-    private func addOutside(_ host: HostFixture) async throws {
-        // Deleting the host's namespace takes the cable along; this name goes at once.
-        try await host.commands.check(["ip", "netns", "add", "\(host.name)o"])
-        let lines = """
-            link add out0 type veth peer name in0 netns \(host.name)o
-            addr add 192.0.2.1/24 dev out0
-            link set out0 up
-
-            """
-        let inside = "addr add 192.0.2.2/24 dev in0\nlink set in0 up\nlink set lo up\n"
-        try await host.commands.check(
-            ["ip", "-n", host.name, "-batch", "-"], input: Array(lines.utf8))
-        try await host.commands.check(
-            ["ip", "-n", "\(host.name)o", "-batch", "-"], input: Array(inside.utf8))
     }
 
     @Test("a half-made or broken network is put right, and a right one is left alone")

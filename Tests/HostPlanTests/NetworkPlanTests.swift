@@ -73,27 +73,6 @@ struct NetworkPlanTests {
                     """) == "addr del 10.64.9.1/24 dev shoal0\n")
     }
 
-    @Test(
-        "limits are one class whose burst and queue follow the rate",
-        arguments: [
-            (50_000_000, 50_000_000, 62_500, 625_000), (1_000, 8_000, 3_028, 131_072),
-            (Int.max, 1_000_000_000_000, 16 << 20, 64 << 20),
-            (-1, 8_000, 3_028, 131_072),
-        ])
-    func limits(wanted: Int, rate: Int, burst: Int, queue: Int) {
-        let change = """
-            class replace dev eth0 parent 1: classid 1:1 htb rate \(rate)bit ceil \(rate)bit \
-            burst \(burst)b cburst \(burst)b quantum 60000
-            qdisc replace dev eth0 parent 1:1 handle 10: bfifo limit \(queue)
-
-            """
-        #expect(
-            NetworkPlan.limitChangeCommands(device: "eth0", bitsPerSecond: wanted) == change)
-        #expect(
-            NetworkPlan.limitCommands(device: "eth0", bitsPerSecond: wanted)
-                == "qdisc add dev eth0 root handle 1: htb default 1\n" + change)
-    }
-
     @Test("the whole table is replaced at once, ports in a fixed order, the first claim wins")
     func publish() throws {
         let first = PublishedBackend.Target(address: address, port: 8_080)

@@ -1,7 +1,14 @@
 #define _GNU_SOURCE
 #include "host.h"
+#include <linux/ethtool.h>
 #include <linux/magic.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <sched.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -23,4 +30,19 @@ bool clinux_is_namespace(const char *path) {
 bool clinux_is_fuse(const char *path) {
     struct statfs information;
     return statfs(path, &information) == 0 && information.f_type == FUSE_SUPER_MAGIC;
+}
+
+unsigned int clinux_link_megabits(const char *device) {
+    struct ethtool_cmd command = {.cmd = ETHTOOL_GSET};
+    struct ifreq request = {.ifr_data = (char *)&command};
+    if (strlen(device) >= sizeof request.ifr_name) { return 0; }
+    strcpy(request.ifr_name, device);
+    int socket_ = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (socket_ < 0) { return 0; }
+    int result = ioctl(socket_, SIOCETHTOOL, &request);
+    close(socket_);
+    if (result != 0) { return 0; }
+    unsigned int speed = ethtool_cmd_speed(&command);
+    // SPEED_UNKNOWN is -1.
+    return speed > INT32_MAX ? 0 : speed;
 }

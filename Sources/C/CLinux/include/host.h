@@ -10,3 +10,6 @@ bool clinux_is_namespace(const char *path);
 
 /// True when the path lies in a file system that a program serves (statfs(2) says fuse).
 bool clinux_is_fuse(const char *path);
+
+/// The speed of a network device in Mbit/s (ethtool, netdevice(7)); 0 when it has none or is not there.
+unsigned int clinux_link_megabits(const char *device);
