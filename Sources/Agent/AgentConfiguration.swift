@@ -1,6 +1,8 @@
 import Base
 import ClusterModel
 import Foundation
+import HostControl
+import HostPlan
 import VolumeStore
 import Yams
 
@@ -26,6 +28,8 @@ package struct AgentConfiguration: Hashable, Sendable {
     package var millicores: Int?
     /// Bytes of memory offered to sets; nil: what the host has less a reserve.
     package var memoryBytes: Int?
+    /// What all sets together may send, and receive, beyond the host.
+    package var bandwidth: UplinkSetting
     /// The most sets at once.
     package var setsMax: Int
     /// The name of the agent's cgroup in every hierarchy.
@@ -34,6 +38,8 @@ package struct AgentConfiguration: Hashable, Sendable {
     package var bridge: String
     /// The network of which every host takes a /24.
     package var clusterNetwork: String
+    /// Networks that belong to the datacentre beside that one.
+    package var datacenterNetworks: [IPv4Network]
     /// The OCI runtime.
     package var runtimePath: String
     /// The containers' monitor.
@@ -70,10 +76,12 @@ package struct ConfigurationKey: Sendable {
         ConfigurationKey(name: "pool", defaultText: "default"),
         ConfigurationKey(name: "cpu", defaultText: ""),
         ConfigurationKey(name: "memory", defaultText: ""),
+        ConfigurationKey(name: "bandwidth", defaultText: ""),
         ConfigurationKey(name: "sets-max", defaultText: "200"),
         ConfigurationKey(name: "cgroup-root", defaultText: "shoal"),
         ConfigurationKey(name: "bridge", defaultText: "shoal0"),
         ConfigurationKey(name: "cluster-network", defaultText: "10.64.0.0/10"),
+        ConfigurationKey(name: "datacenter-networks", defaultText: ""),
         ConfigurationKey(name: "runtime", defaultText: "crun"),
         ConfigurationKey(name: "monitor", defaultText: "conmon"),
         ConfigurationKey(name: "thin-pool", defaultText: ""),
@@ -133,6 +141,8 @@ extension AgentConfiguration {
         cgroupRoot = text("cgroup-root")
         bridge = text("bridge")
         clusterNetwork = text("cluster-network")
+        datacenterNetworks = try AgentConfiguration.networks(text("datacenter-networks"))
+        bandwidth = try AgentConfiguration.uplink(text("bandwidth"))
         runtimePath = text("runtime")
         monitorPath = text("monitor")
         thinPool = try optional("thin-pool").map(AgentConfiguration.thinPool)
@@ -156,6 +166,41 @@ extension AgentConfiguration {
             throw ConfigurationError(
                 "bridge: \(bridge) is longer than the 15 characters of an interface name")
         }
+    }
+
+    private static func networks(_ text: String) throws(ConfigurationError) -> [IPv4Network] {
+        var networks: [IPv4Network] = []
+        for part in text.split(separator: ",") {
+            let name = part.trimmingCharacters(in: .whitespaces)
+            guard let network = IPv4Network(name) else {
+                throw ConfigurationError(
+                    "datacenter-networks: \(name) is no IPv4 network such as 192.168.0.0/16")
+            }
+            networks.append(network)
+        }
+        let most = HostControlSettings.datacenterNetworksMax
+        guard networks.count <= most else {
+            throw ConfigurationError(
+                "datacenter-networks: \(networks.count) networks are given, \(most) are allowed: join some into larger ones"
+            )
+        }
+        return networks
+    }
+
+    private static func uplink(_ text: String) throws(ConfigurationError) -> UplinkSetting {
+        switch text {
+        case "": return .link
+        case "none": return .unlimited
+        default: break
+        }
+        let rate: Int
+        do { rate = try Quantity.bitsPerSecond(text) } catch {
+            throw ConfigurationError("bandwidth: \(error), or none")
+        }
+        guard UplinkSetting.fixedRange.contains(rate) else {
+            throw ConfigurationError("bandwidth: \(text) is not between 1Mbit and 1Tbit")
+        }
+        return .fixed(rate)
     }
 
     private static func folder(

@@ -196,7 +196,9 @@ package enum AgentProcess {
         return try HostControl(
             settings: HostControlSettings(
                 cgroupRoot: configuration.cgroupRoot, instance: instance,
-                bridge: configuration.bridge, clusterNetwork: network), commands: commands)
+                bridge: configuration.bridge, clusterNetwork: network,
+                datacenterNetworks: configuration.datacenterNetworks,
+                uplink: configuration.bandwidth), commands: commands)
     }
 
     /// What the host offers at its start; a configuration that offers more is refused.

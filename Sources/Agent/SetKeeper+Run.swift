@@ -26,16 +26,22 @@ extension SetKeeper {
         }
     }
 
-    /// A set that an earlier start of the agent made: nothing to do but to publish its ports.
+    /// A set that an earlier start of the agent made: nothing to do but to publish its ports, and to
+    /// see to its bandwidth, of which this start knows nothing yet.
     private func resume(_ order: SetOrder) async {
+        let slot = order.placement.slot
         do {
-            _ = try await address(for: order.placement.slot, subnetIndex: order.subnetIndex)
+            _ = try await address(for: slot, subnetIndex: order.subnetIndex)
             publish()
+            // One of which nothing runs gets its network with its next start.
+            if let set = sets[slot], !set.pids.isEmpty {
+                try await host.updateBandwidth(slot: slot, network: set.record.spec.network)
+            }
         } catch {
-            log.error("could not prepare the host's network: \(error)")
+            log.error("could not prepare the network of \(slot): \(error)")
         }
         await resize(order)
-        tell(order.placement.slot, .started)
+        tell(slot, .started)
     }
 
     private func make(_ order: SetOrder) async throws {

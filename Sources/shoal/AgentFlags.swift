@@ -22,6 +22,11 @@ struct AgentFlags: ParsableArguments {
     var cpu: String?
     @Option(help: ArgumentHelp("Memory offered to sets, such as 6Gi.", valueName: "amount"))
     var memory: String?
+    @Option(
+        help: ArgumentHelp(
+            "What all sets may send, and receive, beyond the host, such as 1Gbit; or none.",
+            valueName: "rate"))
+    var bandwidth: String?
     @Option(help: ArgumentHelp("The most sets at once.", valueName: "number"))
     var setsMax: String?
     @Option(help: ArgumentHelp("The agent's cgroup in every hierarchy.", valueName: "name"))
@@ -31,6 +36,10 @@ struct AgentFlags: ParsableArguments {
     @Option(
         help: ArgumentHelp("The network every host takes a /24 of.", valueName: "network"))
     var clusterNetwork: String?
+    @Option(
+        help: ArgumentHelp(
+            "Further networks of the datacentre, with commas between.", valueName: "networks"))
+    var datacenterNetworks: String?
     @Option(help: ArgumentHelp("The OCI runtime.", valueName: "program"))
     var runtime: String?
     @Option(help: ArgumentHelp("The containers' monitor.", valueName: "program"))
@@ -45,8 +54,9 @@ struct AgentFlags: ParsableArguments {
         let all: [String: String?] = [
             "name": name, "data": data, "socket": socket,
             "address": address, "datacenter": datacenter, "rack": rack, "pool": pool, "cpu": cpu,
-            "memory": memory, "sets-max": setsMax, "cgroup-root": cgroupRoot, "bridge": bridge,
-            "cluster-network": clusterNetwork, "runtime": runtime, "monitor": monitor,
+            "memory": memory, "bandwidth": bandwidth, "sets-max": setsMax,
+            "cgroup-root": cgroupRoot, "bridge": bridge, "cluster-network": clusterNetwork,
+            "datacenter-networks": datacenterNetworks, "runtime": runtime, "monitor": monitor,
             "thin-pool": thinPool, "keep-deleted": keepDeleted,
         ]
         return all.compactMapValues { $0 }
