@@ -93,6 +93,10 @@ package struct AgentBackend: ControlBackend {
             cpuMillicoresFree: capacity.millicores - allocated.millicores,
             memoryBytes: capacity.memoryBytes, memoryBytesAllocated: allocated.memoryBytes,
             memoryBytesFree: capacity.memoryBytes - allocated.memoryBytes,
+            bandwidthBitsPerSecond: record.map(\.registration.capacity.egressBitsPerSecond)
+                .flatMap { $0 > 0 ? $0 : nil },
+            egressBitsPerSecondAllocated: allocated.egressBitsPerSecond,
+            ingressBitsPerSecondAllocated: allocated.ingressBitsPerSecond,
             sets: record?.slots.count ?? 0,
             agentVersion: member?.facts?.agentVersion ?? record?.registration.agentVersion ?? "",
             bootEpoch: member?.bootEpoch.value ?? record?.bootEpoch.value ?? 0)

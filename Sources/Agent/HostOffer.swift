@@ -20,7 +20,9 @@ struct HostOffer: Equatable, Sendable {
         capacity = Resources(
             millicores: min(configuration.millicores ?? processors, processors),
             memoryBytes: min(configuration.memoryBytes ?? max(0, memory - reserve), memory),
-            sets: configuration.setsMax)
+            sets: configuration.setsMax,
+            egressBitsPerSecond: machine.bandwidthBitsPerSecond ?? 0,
+            ingressBitsPerSecond: machine.bandwidthBitsPerSecond ?? 0)
         if let offered = configuration.memoryBytes, offered > memory {
             shortfalls.append(
                 "memory: this host has \(memory) bytes, less than the \(offered) to be offered")
@@ -30,6 +32,12 @@ struct HostOffer: Equatable, Sendable {
                 "cpu: this host has \(machine.processorCount) processors, less than the "
                     + "\(offered) millicores to be offered")
         }
+    }
+
+    /// The bandwidth, for people.
+    var bandwidthText: String {
+        capacity.egressBitsPerSecond > 0
+            ? Quantity.text(bitsPerSecond: capacity.egressBitsPerSecond) : "unlimited bandwidth"
     }
 
     /// The host's record, as it goes to its peers.
@@ -60,11 +68,13 @@ struct HostWatch: Sendable {
                 let machine = try await host.machineFacts()
                 let offer = HostOffer(configuration: configuration, machine: machine)
                 guard offer != known else { continue }
+                try await host.renewUplink()
                 known = offer
                 for shortfall in offer.shortfalls { log.warning(shortfall) }
                 log.info(
                     "the machine changed: this host offers \(offer.capacity.millicores) millicores "
-                        + "and \(offer.capacity.memoryBytes) bytes of memory now")
+                        + "and \(offer.capacity.memoryBytes) bytes of memory now, and its sets "
+                        + "have \(offer.bandwidthText) each way")
                 await driver.feed(.facts(offer.facts(configuration)))
             } catch {
                 log.warning("could not read what the machine has: \(error)")

@@ -10,24 +10,39 @@ package enum HostFactsBounds {
 }
 
 extension Resources: WireCodable {
-    /// Writes three unsigned amounts; what is out of bounds is written as the bound.
+    /// Stands before amounts with bandwidth; the first form begins with an amount, which is less.
+    private static let secondForm = UInt64(HostFactsBounds.amountMax) + 2
+
+    /// Writes unsigned amounts, three or with bandwidth five; what is out of bounds is written as
+    /// the bound.
     package func encode(into writer: inout ByteWriter) {
-        for amount in [millicores, memoryBytes, sets] {
+        let hasBandwidth = egressBitsPerSecond != 0 || ingressBitsPerSecond != 0
+        if hasBandwidth { writer.write(Resources.secondForm) }
+        let amounts = [millicores, memoryBytes, sets]
+        for amount in amounts + (hasBandwidth ? [egressBitsPerSecond, ingressBitsPerSecond] : []) {
             writer.write(UInt64(min(max(amount, 0), HostFactsBounds.amountMax)))
         }
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
+        let first = try reader.readUInt64()
+        let hasBandwidth = first == Resources.secondForm
+        let millicores = hasBandwidth ? try reader.readUInt64() : first
         self.init(
-            millicores: try Resources.readAmount("millicores", &reader),
-            memoryBytes: try Resources.readAmount("memory bytes", &reader),
-            sets: try Resources.readAmount("sets", &reader))
+            millicores: try Resources.amount("millicores", millicores),
+            memoryBytes: try Resources.amount("memory bytes", reader.readUInt64()),
+            sets: try Resources.amount("sets", reader.readUInt64()))
+        guard hasBandwidth else { return }
+        egressBitsPerSecond = try Resources.amount("egress", reader.readUInt64())
+        ingressBitsPerSecond = try Resources.amount("ingress", reader.readUInt64())
     }
 
-    private static func readAmount(
-        _ what: String, _ reader: inout ByteReader
-    ) throws(WireError) -> Int {
-        let value = try reader.readUInt64()
+    /// The amounts that every version of gossip knows.
+    fileprivate var withoutBandwidth: Resources {
+        Resources(millicores: millicores, memoryBytes: memoryBytes, sets: sets)
+    }
+
+    private static func amount(_ what: String, _ value: UInt64) throws(WireError) -> Int {
         let maximum = UInt64(HostFactsBounds.amountMax)
         guard value <= maximum else {
             throw .tooLarge(what: what, value: value, maximum: maximum)
@@ -51,11 +66,14 @@ extension Zone: WireCodable {
 
 extension HostFacts: WireCodable {
     /// Writes the record; text above its bound is cut, so that the result can always be read.
+    ///
+    /// Bandwidth stays out of gossip: who places sets reads it in the log, and agents of the first
+    /// version must be able to read this while a cluster is upgraded.
     package func encode(into writer: inout ByteWriter) {
         writer.write(version)
         writer.write(name.cut(toBytes: HostFactsBounds.textBytesMax))
-        writer.write(capacity)
-        writer.write(allocated)
+        writer.write(capacity.withoutBandwidth)
+        writer.write(allocated.withoutBandwidth)
         writer.write(zone)
         writer.write(pool.cut(toBytes: HostFactsBounds.textBytesMax))
         writer.write(agentVersion.cut(toBytes: HostFactsBounds.textBytesMax))
@@ -93,7 +111,9 @@ extension Resources {
     fileprivate var bounded: Resources {
         func bound(_ amount: Int) -> Int { min(max(amount, 0), HostFactsBounds.amountMax) }
         return Resources(
-            millicores: bound(millicores), memoryBytes: bound(memoryBytes), sets: bound(sets))
+            millicores: bound(millicores), memoryBytes: bound(memoryBytes), sets: bound(sets),
+            egressBitsPerSecond: bound(egressBitsPerSecond),
+            ingressBitsPerSecond: bound(ingressBitsPerSecond))
     }
 }
 

@@ -8,35 +8,66 @@ package struct Resources: Hashable, Sendable, Codable {
     package var memoryBytes: Int
     /// Number of sets.
     package var sets: Int
+    /// What may be sent beyond the host, in bits per second; 0 in a capacity is not known.
+    package var egressBitsPerSecond: Int
+    /// What may be received from beyond the host, in bits per second; 0 in a capacity is not known.
+    package var ingressBitsPerSecond: Int
 
-    package init(millicores: Int = 0, memoryBytes: Int = 0, sets: Int = 0) {
+    package init(
+        millicores: Int = 0, memoryBytes: Int = 0, sets: Int = 0, egressBitsPerSecond: Int = 0,
+        ingressBitsPerSecond: Int = 0
+    ) {
         self.millicores = millicores
         self.memoryBytes = memoryBytes
         self.sets = sets
+        self.egressBitsPerSecond = egressBitsPerSecond
+        self.ingressBitsPerSecond = ingressBitsPerSecond
     }
 
     /// True when `demand` fits into this in every dimension.
     package func fits(_ demand: Resources) -> Bool {
         millicores >= demand.millicores && memoryBytes >= demand.memoryBytes && sets >= demand.sets
+            && fitsBandwidth(demand)
+    }
+
+    /// True when the bandwidth of `demand` fits; who asks for none needs none to be left.
+    package func fitsBandwidth(_ demand: Resources) -> Bool {
+        demand.egressBitsPerSecond <= max(egressBitsPerSecond, 0)
+            && demand.ingressBitsPerSecond <= max(ingressBitsPerSecond, 0)
+    }
+
+    /// What a host of this capacity offers: bandwidth that it does not know is no reason to refuse,
+    /// so it is as much as 250 sets of the highest rate ask for.
+    package var offered: Resources {
+        var offered = self
+        if egressBitsPerSecond == 0 { offered.egressBitsPerSecond = HostFactsBounds.amountMax }
+        if ingressBitsPerSecond == 0 { offered.ingressBitsPerSecond = HostFactsBounds.amountMax }
+        return offered
     }
 
     /// The larger of both in every dimension.
     package func union(_ other: Resources) -> Resources {
         Resources(
             millicores: max(millicores, other.millicores),
-            memoryBytes: max(memoryBytes, other.memoryBytes), sets: max(sets, other.sets))
+            memoryBytes: max(memoryBytes, other.memoryBytes), sets: max(sets, other.sets),
+            egressBitsPerSecond: max(egressBitsPerSecond, other.egressBitsPerSecond),
+            ingressBitsPerSecond: max(ingressBitsPerSecond, other.ingressBitsPerSecond))
     }
 
     package static func + (left: Resources, right: Resources) -> Resources {
         Resources(
             millicores: left.millicores + right.millicores,
-            memoryBytes: left.memoryBytes + right.memoryBytes, sets: left.sets + right.sets)
+            memoryBytes: left.memoryBytes + right.memoryBytes, sets: left.sets + right.sets,
+            egressBitsPerSecond: left.egressBitsPerSecond + right.egressBitsPerSecond,
+            ingressBitsPerSecond: left.ingressBitsPerSecond + right.ingressBitsPerSecond)
     }
 
     package static func - (left: Resources, right: Resources) -> Resources {
         Resources(
             millicores: left.millicores - right.millicores,
-            memoryBytes: left.memoryBytes - right.memoryBytes, sets: left.sets - right.sets)
+            memoryBytes: left.memoryBytes - right.memoryBytes, sets: left.sets - right.sets,
+            egressBitsPerSecond: left.egressBitsPerSecond - right.egressBitsPerSecond,
+            ingressBitsPerSecond: left.ingressBitsPerSecond - right.ingressBitsPerSecond)
     }
 }
 
@@ -85,5 +116,5 @@ package struct HostFacts: Hashable, Sendable, Codable {
     }
 
     /// What is left for further sets.
-    package var free: Resources { capacity - allocated }
+    package var free: Resources { capacity.offered - allocated }
 }

@@ -54,11 +54,14 @@ package enum SpecLimits {
 }
 
 extension ServiceSpec {
-    /// What one set takes: the sum of its containers' requests, and one set.
+    /// What one set takes: the sum of its containers' requests, its guaranteed bandwidth, and one
+    /// set.
     ///
     /// Stops at `Int.max` for a spec that `problems()` refuses, instead of trapping.
     package var demand: Resources {
-        var demand = Resources(sets: 1)
+        var demand = Resources(
+            sets: 1, egressBitsPerSecond: network.egress?.rateBitsPerSecond ?? 0,
+            ingressBitsPerSecond: network.ingress?.rateBitsPerSecond ?? 0)
         for container in containers {
             demand.millicores = saturatingSum(demand.millicores, container.cpu.requestMillicores)
             demand.memoryBytes = saturatingSum(demand.memoryBytes, container.memory.requestBytes)

@@ -253,7 +253,8 @@ extension Resources {
     /// True when every part is from 0 to the most that is allowed of one resource.
     var isSane: Bool {
         let range = 0...HostFactsBounds.amountMax
-        return range.contains(millicores) && range.contains(memoryBytes) && range.contains(sets)
+        return [millicores, memoryBytes, sets, egressBitsPerSecond, ingressBitsPerSecond]
+            .allSatisfy { range.contains($0) }
     }
 }
 

@@ -25,7 +25,7 @@ package struct HostRecord: Equatable, Sendable {
     /// The start of its agent that registered.
     package var bootEpoch: BootEpoch { registration.bootEpoch }
     /// What is left for further sets; a part can be negative after the host shrank.
-    package var free: Resources { registration.capacity - allocated }
+    package var free: Resources { registration.capacity.offered - allocated }
 }
 
 /// Whether sets may run on a host.

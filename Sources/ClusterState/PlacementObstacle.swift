@@ -22,6 +22,8 @@ package enum PlacementObstacle: Hashable, Sendable {
     case lacksMemory
     /// It holds as many sets as it takes.
     case lacksSets
+    /// Not enough bandwidth is free to guarantee what the set asks for.
+    case lacksBandwidth
 }
 
 extension HostRecord {
@@ -57,6 +59,7 @@ extension HostRecord {
         if free.memoryBytes < demand.memoryBytes { return .lacksMemory }
         if free.millicores < demand.millicores { return .lacksCPU }
         if free.sets < demand.sets { return .lacksSets }
+        if !free.fitsBandwidth(demand) { return .lacksBandwidth }
         return nil
     }
 

@@ -98,6 +98,7 @@ extension PlacementObstacle {
         case .lacksCPU: "lacks CPU"
         case .lacksMemory: "lacks memory"
         case .lacksSets: "holds as many sets as it takes"
+        case .lacksBandwidth: "lacks bandwidth"
         }
     }
 }

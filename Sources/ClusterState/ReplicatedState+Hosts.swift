@@ -152,6 +152,8 @@ extension HostRegistration {
     fileprivate var summary: String {
         "\(Quantity.text(millicores: capacity.millicores)) CPU, "
             + "\(Quantity.display(bytes: capacity.memoryBytes)) memory, \(capacity.sets) sets, "
+            + (capacity.egressBitsPerSecond > 0
+                ? "\(Quantity.text(bitsPerSecond: capacity.egressBitsPerSecond)), " : "")
             + "pool \(pool), \(zone.datacenter)/\(zone.rack), at \(address)"
     }
 }

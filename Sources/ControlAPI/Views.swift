@@ -123,6 +123,13 @@ package struct HostView: Codable, Hashable, Sendable {
     package var memoryBytesAllocated: Int
     /// What of it is left.
     package var memoryBytesFree: Int
+    /// What its sets may send, and as much that they may receive, beyond it, in bits per second;
+    /// absent when it has no such limit.
+    package var bandwidthBitsPerSecond: Int?
+    /// What its sets are sure to be able to send, in bits per second.
+    package var egressBitsPerSecondAllocated: Int
+    /// What its sets are sure to be able to receive, in bits per second.
+    package var ingressBitsPerSecondAllocated: Int
     /// How many sets are placed there.
     package var sets: Int
     /// The version of its agent.
@@ -146,6 +153,9 @@ package struct HostView: Codable, Hashable, Sendable {
         memoryBytes: Int,
         memoryBytesAllocated: Int,
         memoryBytesFree: Int,
+        bandwidthBitsPerSecond: Int? = nil,
+        egressBitsPerSecondAllocated: Int = 0,
+        ingressBitsPerSecondAllocated: Int = 0,
         sets: Int,
         agentVersion: String,
         bootEpoch: UInt64
@@ -165,6 +175,9 @@ package struct HostView: Codable, Hashable, Sendable {
         self.memoryBytes = memoryBytes
         self.memoryBytesAllocated = memoryBytesAllocated
         self.memoryBytesFree = memoryBytesFree
+        self.bandwidthBitsPerSecond = bandwidthBitsPerSecond
+        self.egressBitsPerSecondAllocated = egressBitsPerSecondAllocated
+        self.ingressBitsPerSecondAllocated = ingressBitsPerSecondAllocated
         self.sets = sets
         self.agentVersion = agentVersion
         self.bootEpoch = bootEpoch

@@ -259,6 +259,17 @@ extension HostControl {
         uplink = wanted
     }
 
+    /// Brings the host's total in line with a link whose speed changed, while packets flow.
+    package func renewUplink() async throws {
+        guard let plan, try uplinkBitsPerSecond() != uplink?.bitsPerSecond else { return }
+        try await makeUplink(plan)
+        guard let known = bandwidths.first else { return }
+        // Any set's change sets the shares of all anew.
+        try await setBandwidth(
+            slot: known.key, address: known.value.address, network: known.value.network,
+            isFresh: false)
+    }
+
     /// Removes the device of the host's total, if it is there.
     func removeUplinkDevice(_ known: [NetworkLink]) async throws {
         guard known.contains(where: { $0.name == names.uplinkInterface }) else { return }

@@ -69,7 +69,9 @@ package actor HostControl {
 
     /// The machine's processors, memory and names.
     package func machineFacts() throws(HostControlError) -> MachineFacts {
-        try MachineFacts.read(layout: capabilities.cgroups)
+        var facts = try MachineFacts.read(layout: capabilities.cgroups)
+        facts.bandwidthBitsPerSecond = try uplinkBitsPerSecond()
+        return facts
     }
 
     /// Makes what all sets share: the root group, the bridge with the host's address and the host's

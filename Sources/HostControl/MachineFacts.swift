@@ -8,6 +8,9 @@ package struct MachineFacts: Equatable, Sendable {
     package var processorCount: Int
     /// Memory in bytes: the machine's, or less when its control groups have a lower limit.
     package var memoryBytes: Int
+    /// What all sets may send, and as much that they may receive, beyond the host, in bits per
+    /// second, as settings and link say; nil is as much as the devices carry.
+    package var bandwidthBitsPerSecond: Int?
     /// The machine's name.
     package var hostName: String
     /// The kernel's release, such as `6.1.0-13-amd64`.

@@ -2,7 +2,7 @@ import CLinux
 import HostPlan
 
 /// How much all sets of the host together may send, and receive, beyond the host.
-package enum UplinkSetting: Equatable, Sendable {
+package enum UplinkSetting: Hashable, Sendable {
     /// As much as the host's own devices carry; nothing is kept back for any set.
     case unlimited
     /// What the link of the default route has at the moment, less a twentieth for the host itself

@@ -192,7 +192,7 @@ extension Peer {
             guard let known = hosted[placement.slot] else {
                 // What still ends here counts too: the host never runs more than it has. The
                 // placement waits until the host reports that enough is gone.
-                guard (facts.capacity - hosted.demand).fits(spec.demand) else { continue }
+                guard (facts.capacity.offered - hosted.demand).fits(spec.demand) else { continue }
                 hosted.insert(
                     HostedSet(
                         placementIndex: placement.index, demand: spec.demand, order: order,
@@ -205,7 +205,9 @@ extension Peer {
             else { continue }
             // New limits wait for room, too, like a new set.
             let others = hosted.demand - known.demand
-            guard (facts.capacity - others).fits(known.demand.union(spec.demand)) else { continue }
+            guard (facts.capacity.offered - others).fits(known.demand.union(spec.demand)) else {
+                continue
+            }
             let lastReport = state.slot(placement.slot)?.report
             hosted.update(placement.slot) {
                 if $0.order == nil { $0.adopt(order, lastReport: lastReport) }

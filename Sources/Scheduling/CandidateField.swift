@@ -49,7 +49,7 @@ struct CandidateField {
         (racks, rackOf, inDatacenter) = CandidateField.racks(of: tally.hosts)
         isEligible = tally.hosts.indices.map {
             switch tally.obstacle(at: $0, to: service.spec, demand: Resources(), apart: apart) {
-            case nil, .lacksCPU, .lacksMemory, .lacksSets: true
+            case nil, .lacksCPU, .lacksMemory, .lacksSets, .lacksBandwidth: true
             default: false
             }
         }
@@ -138,9 +138,16 @@ struct CandidateField {
         func share(_ free: Int, _ capacity: Int) -> Int {
             capacity > 0 && free > 0 ? free * 10_000 / capacity : 0
         }
+        func bandwidth(_ free: Int, _ capacity: Int) -> Int {
+            // A host that does not know its bandwidth has all of it left.
+            capacity > 0 ? share(free, capacity) : 10_000
+        }
         return min(
             share(free.millicores, capacity.millicores),
-            share(free.memoryBytes, capacity.memoryBytes), share(free.sets, capacity.sets))
+            share(free.memoryBytes, capacity.memoryBytes), share(free.sets, capacity.sets),
+            min(
+                bandwidth(free.egressBitsPerSecond, capacity.egressBitsPerSecond),
+                bandwidth(free.ingressBitsPerSecond, capacity.ingressBitsPerSecond)))
     }
 
     private mutating func count(_ position: Int, by amount: Int) {

@@ -191,6 +191,11 @@ struct ObstacleCount {
         case .lacksMemory:
             let need = Quantity.display(bytes: demand.memoryBytes)
             return "\(isOne ? "lacks" : "lack") memory (need \(need))"
+        case .lacksBandwidth:
+            let need = [
+                ("egress", demand.egressBitsPerSecond), ("ingress", demand.ingressBitsPerSecond),
+            ].filter { $0.1 > 0 }.map { "\($0.0) \(Quantity.text(bitsPerSecond: $0.1))" }
+            return "\(isOne ? "lacks" : "lack") bandwidth (need \(need.joined(separator: ", ")))"
         case .lacksSets:
             return isOne ? "holds as many sets as it takes" : "hold as many sets as they take"
         }

@@ -77,13 +77,13 @@ extension World {
             try checker.applied(state, at: index)
             try checkCapacity(state)
         }
-        guard hosts[host].facts.capacity.fits(hosts[host].runningDemand) else {
+        guard hosts[host].facts.capacity.offered.fits(hosts[host].runningDemand) else {
             throw Violation("rule 4: h\(host + 1) runs more than it has")
         }
     }
 
     private func checkCapacity(_ state: ReplicatedState) throws(Violation) {
-        for host in state.hosts where !host.registration.capacity.fits(host.allocated) {
+        for host in state.hosts where !host.registration.capacity.offered.fits(host.allocated) {
             throw Violation("rule 4: \(host.name) is given more than it has")
         }
     }

@@ -1,4 +1,5 @@
 import Foundation
+import HostControl
 import Testing
 
 @testable import Agent
@@ -18,7 +19,9 @@ struct ConfigurationTests {
         "address": "10.9.8.7:7500", "join": "10.0.0.1:7400,h2", "token": "shoal1-token",
         "token-file": "", "datacenter": "dc2", "rack": "r9", "pool": "batch", "cpu": "1500m",
         "memory": "3Gi", "sets-max": "17", "cgroup-root": "other", "bridge": "br7",
-        "cluster-network": "10.128.0.0/12", "runtime": "runc", "monitor": "/opt/conmon",
+        "bandwidth": "900Mbit",
+        "cluster-network": "10.128.0.0/12", "datacenter-networks": "10.0.0.0/8,192.168.0.0/16",
+        "runtime": "runc", "monitor": "/opt/conmon",
         "thin-pool": "vg0/pool", "keep-deleted": "36h",
     ]
 
@@ -134,6 +137,15 @@ struct ConfigurationTests {
             ("rack: a b", "rack: a b must be"), ("bridge: a-bridge-of-twenty", "bridge:"),
             ("cgroup-root: ../x", "cgroup-root: ../x must be"), ("pool: \"\"", "pool:"),
             ("name: " + String(repeating: "x", count: 64), "name: must have 1 to 63"),
+            ("bandwidth: fast", "bandwidth: 'fast'"),
+            ("bandwidth: 1kbit", "bandwidth: 1kbit is not"),
+            ("bandwidth: 2Tbit", "bandwidth: 2Tbit is not"),
+            ("datacenter-networks: 10.0.0.1/8", "datacenter-networks: 10.0.0.1/8 is no"),
+            (
+                "datacenter-networks: ["
+                    + (0..<33).map { "10.\($0).0.0/16" }.joined(separator: ", ") + "]",
+                "33 networks are given, 32 are allowed"
+            ),
             ("token-file: /nowhere/token", "token-file: cannot read /nowhere/token"),
             ("rack: r1\nrak: r2", ":2: unknown key `rak`"), ("- rack", "must be a list of"),
             ("rack: {a: b}", ":1: `rack` must be a single value"), ("rack: [", "config.yaml"),
@@ -147,6 +159,20 @@ struct ConfigurationTests {
         } throws: { error in
             error is ConfigurationError && "\(error)".contains(words)
         }
+    }
+
+    @Test("the bandwidth is that of the link, a rate, or none")
+    func bandwidth() throws {
+        let folder = try TemporaryFolder()
+        for (text, expected) in [
+            ("\"\"", UplinkSetting.link), ("none", .unlimited), ("2.5Gbit", .fixed(2_500_000_000)),
+        ] {
+            let loaded = try ConfigurationTests.load(yaml: "bandwidth: \(text)\n", in: folder)
+            #expect(loaded.bandwidth == expected)
+        }
+        let list = try ConfigurationTests.load(
+            yaml: "datacenter-networks: [10.0.0.0/8, 192.168.0.0/16]\n", in: folder)
+        #expect(list.datacenterNetworks.map(\.description) == ["10.0.0.0/8", "192.168.0.0/16"])
     }
 
     @Test("a file that was named must be there; the default one need not")

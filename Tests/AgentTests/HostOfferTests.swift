@@ -29,6 +29,18 @@ struct HostOfferTests {
         #expect(tiny.capacity.memoryBytes == 0 && tiny.shortfalls.isEmpty)
     }
 
+    @Test("it offers the bandwidth that is kept for its sets, or does not say")
+    func bandwidth() throws {
+        var facts = machine(processors: 2, memory: 1 << 30)
+        let silent = HostOffer(configuration: try configuration(), machine: facts)
+        #expect(silent.capacity.egressBitsPerSecond == 0)
+        facts.bandwidthBitsPerSecond = 950_000_000
+        let linked = HostOffer(configuration: try configuration(), machine: facts)
+        #expect(linked.capacity.egressBitsPerSecond == 950_000_000)
+        #expect(linked.capacity.ingressBitsPerSecond == 950_000_000)
+        #expect(linked.bandwidthText == "950Mbit" && linked != silent)
+    }
+
     @Test("what went away is not offered, whatever the configuration says, and that is told")
     func shrunkMachine() throws {
         var configuration = try configuration()

@@ -131,7 +131,9 @@ import Wire
         #expect(SpecTests.good.problems() == [])
         #expect(
             SpecTests.good.demand
-                == Resources(millicores: 350, memoryBytes: 128 << 20, sets: 1))
+                == Resources(
+                    millicores: 350, memoryBytes: 128 << 20, sets: 1,
+                    egressBitsPerSecond: 50_000_000))
         var published = SpecTests.good
         published.network.publish.append(
             PublishedPort(port: 53, hostPort: 18_080, transport: "udp"))

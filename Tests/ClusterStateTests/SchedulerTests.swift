@@ -82,6 +82,17 @@ import Testing
         Pending(
             reason: "no host fits: 3 of 3 hosts hold as many sets as they take",
             host: { _, host in host.capacity.sets = 0 }, service: { _ in }),
+        Pending(
+            reason: "no host fits: 3 of 3 hosts lack bandwidth (need egress 60Mbit, ingress 1Mbit)",
+            host: { number, host in
+                // One of the two is enough to lack.
+                host.capacity.egressBitsPerSecond = number == 1 ? 0 : 50_000_000
+                host.capacity.ingressBitsPerSecond = number == 1 ? 900_000 : 0
+            },
+            service: {
+                $0.network = NetworkSpec(
+                    egressBitsPerSecond: 60_000_000, ingressBitsPerSecond: 1_000_000)
+            }),
     ]
 
     @Test("what fits nowhere says why, once", arguments: pending)
@@ -95,6 +106,33 @@ import Testing
         #expect(cluster.schedule()?.kinds == [.setPending, .setPending])
         #expect(cluster.state.slot(SlotID(service: "web", ordinal: 1))?.reason == pending.reason)
         #expect(cluster.schedule() == nil)
+    }
+
+    @Test("guaranteed bandwidth is given out once; ceilings and unknown links do not count")
+    func bandwidth() {
+        var cluster = Cluster.three { $0.capacity.egressBitsPerSecond = 100_000_000 }
+        let rate = BandwidthSpec(
+            rateBitsPerSecond: 40_000_000, ceilingBitsPerSecond: 1_000_000_000)
+        cluster.apply(.applyService(Cluster.web(sets: 9) { $0.network.egress = rate }))
+        cluster.settle()
+        #expect(cluster.spread("web") == [2, 2, 2])
+        // Who asks for no guarantee gets a place, also where all is given out.
+        for host in cluster.state.hosts {
+            var registration = host.registration
+            registration.capacity.egressBitsPerSecond = 50_000_000
+            cluster.apply(.registerHost(registration))
+        }
+        let ceiling = BandwidthSpec(ceilingBitsPerSecond: 1_000_000_000)
+        cluster.apply(.applyService(Cluster.web("db", sets: 3) { $0.network.egress = ceiling }))
+        cluster.settle()
+        #expect(cluster.spread("db") == [1, 1, 1])
+        for host in cluster.state.hosts {
+            var registration = host.registration
+            registration.capacity.egressBitsPerSecond = 0
+            cluster.apply(.registerHost(registration))
+        }
+        cluster.settle()
+        #expect(cluster.spread("web") == [3, 3, 3])
     }
 
     @Test("a cluster without hosts, or with hosts that do not answer, says so")

@@ -89,6 +89,28 @@ import Wire
         #expect(throws: WireError.self) { try Resources(decoding: writer.bytes + [0, 0]) }
     }
 
+    @Test(
+        "amounts have the first form without bandwidth, a second one with it, and gossip the first")
+    func formsOfAmounts() throws {
+        var amounts = Resources(millicores: 1_000, memoryBytes: 1 << 48, sets: 3)
+        var writer = ByteWriter()
+        for amount in [1_000, UInt64(1) << 48, 3] { writer.write(amount) }
+        #expect(amounts.encoded == writer.bytes)
+        #expect(try Resources(decoding: writer.bytes) == amounts)
+        let gossip = HostFacts(name: "h", capacity: amounts).encoded
+        amounts.ingressBitsPerSecond = 1 << 40
+        #expect(try Resources(decoding: amounts.encoded) == amounts)
+        #expect(amounts.encoded.count > writer.bytes.count)
+        #expect(HostFacts(name: "h", capacity: amounts).encoded == gossip)
+        for length in amounts.encoded.indices {
+            #expect(throws: WireError.self) {
+                try Resources(decoding: Array(amounts.encoded[..<length]))
+            }
+        }
+        amounts.egressBitsPerSecond = .max
+        #expect(try Resources(decoding: amounts.encoded).egressBitsPerSecond == 1 << 48)
+    }
+
     @Test("damaged and random bytes are refused or read, and never crash a host")
     func fuzz() {
         var random = RandomSource(seed: 11)
