@@ -13,12 +13,22 @@ struct KnownBandwidth {
 struct TrafficChange {
     /// The set's walls; nil when the set is gone and only its share of the host's total is left.
     var wanted: SetTraffic?
-    /// True when the set's devices were made a moment ago, so that nothing is set on them.
-    var isFresh: Bool
+    /// What is known of the set's devices.
+    var knowledge: Knowledge
     /// For the error's sentence.
     var slot: SlotID
     /// Who waits for it.
     var done: CheckedContinuation<Void, any Error>
+
+    /// What is known of a set's devices before a change.
+    enum Knowledge {
+        /// They were made a moment ago, so that nothing is set on them.
+        case fresh
+        /// What this process set last is still so, unless a change fails.
+        case remembered
+        /// They are to be looked at.
+        case none
+    }
 }
 
 /// Both shares of the host's total that a set has.
@@ -30,8 +40,8 @@ struct UplinkShares: Equatable {
 extension HostControl {
     /// Puts the set's bandwidth limits in place, or changes them while packets flow, or lifts them.
     ///
-    /// What is missing or wrong is put right; connections stay. Changes of several sets that meet
-    /// go in one call of each tool.
+    /// Connections stay. Changes of several sets that meet go in one call of each tool. What a change
+    /// finds missing is put right; `ensureSetNetwork` looks at everything.
     package func updateBandwidth(slot: SlotID, network: NetworkSpec) async throws {
         try checkName(slot)
         guard plan != nil else { throw HostControlError.notPrepared }
@@ -49,12 +59,14 @@ extension HostControl {
             }
             address = found.address
         }
-        try await setBandwidth(slot: slot, address: address, network: network, isFresh: false)
+        try await setBandwidth(
+            slot: slot, address: address, network: network, knowledge: .remembered)
     }
 
     /// Sets walls and shares of one set, together with whatever else waits.
     func setBandwidth(
-        slot: SlotID, address: IPv4Address, network: NetworkSpec, isFresh: Bool
+        slot: SlotID, address: IPv4Address, network: NetworkSpec,
+        knowledge: TrafficChange.Knowledge
     ) async throws {
         let wanted = SetTraffic(
             slot: slot, network: network, names: names, inside: insideNetworks)
@@ -67,14 +79,18 @@ extension HostControl {
             return
         }
         bandwidths[slot] = KnownBandwidth(address: address, network: network)
-        guard !isFresh || !wanted.isEmpty || uplink != nil else { return }
-        try await change(slot, wanted, isFresh: isFresh)
+        guard knowledge != .fresh || !wanted.isEmpty || uplink != nil else {
+            trafficSet[slot] = wanted
+            return
+        }
+        try await change(slot, wanted, knowledge)
     }
 
     /// Gives back what a set that is gone had of the host's total.
     func forgetBandwidth(slot: SlotID) async throws {
+        trafficSet[slot] = nil
         guard bandwidths.removeValue(forKey: slot) != nil, uplink != nil else { return }
-        try await change(slot, nil, isFresh: true)
+        try await change(slot, nil, .fresh)
     }
 
     /// The networks of the datacentre: the sets' own and the configured ones.
@@ -88,10 +104,12 @@ extension HostControl {
 
     // MARK: - One after the other, all that wait at once
 
-    private func change(_ slot: SlotID, _ wanted: SetTraffic?, isFresh: Bool) async throws {
+    private func change(
+        _ slot: SlotID, _ wanted: SetTraffic?, _ knowledge: TrafficChange.Knowledge
+    ) async throws {
         try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
             trafficWaiting.append(
-                TrafficChange(wanted: wanted, isFresh: isFresh, slot: slot, done: done))
+                TrafficChange(wanted: wanted, knowledge: knowledge, slot: slot, done: done))
             guard !isChangingTraffic else { return }
             isChangingTraffic = true
             Task { await self.changeTraffic() }
@@ -115,7 +133,7 @@ extension HostControl {
     /// After a failure of all together: looks at what is there, and lets each succeed or fail alone.
     private func applyEach(_ changes: [TrafficChange]) async {
         for var change in changes {
-            change.isFresh = change.wanted == nil
+            if change.wanted != nil { change.knowledge = .none }
             do {
                 if let plan { try await makeUplink(plan) }
                 try await apply([change])
@@ -131,19 +149,30 @@ extension HostControl {
         let doing =
             "limit the bandwidth of " + slots.prefix(3).joined(separator: ", ")
             + (slots.count > 3 ? " and \(slots.count - 3) more" : "")
-        let existing = changes.filter { !$0.isFresh }.compactMap(\.wanted)
-        var found: [String: FoundTraffic] = [:]
+        var lines: [String] = []
+        var existing: [SetTraffic] = []
+        for change in changes {
+            guard let wanted = change.wanted else { continue }
+            let last = trafficSet.removeValue(forKey: change.slot)
+            switch change.knowledge {
+            case .fresh: lines += wanted.commands(found: [:])
+            case .remembered:
+                if let last, let commands = wanted.changeCommands(from: last) {
+                    lines += commands
+                } else {
+                    existing.append(wanted)
+                }
+            case .none: existing.append(wanted)
+            }
+        }
         var surplus: [String] = []
         if !existing.isEmpty {
             let known = try await links()
             surplus = try await makeEgressDevices(of: existing, known: known, doing: doing)
             let names = Set(known.map(\.name))
-            found = try await readTraffic(
+            let found = try await readTraffic(
                 existing.flatMap(\.devices).filter { names.contains($0) })
-        }
-        var lines: [String] = []
-        for change in changes {
-            lines += change.wanted?.commands(found: change.isFresh ? [:] : found) ?? []
+            lines += existing.flatMap { $0.commands(found: found) }
         }
         let shares = shares()
         lines += shares.lines
@@ -156,6 +185,7 @@ extension HostControl {
                 inHost(["ip", "-batch", "-"]), input: text(surplus.map { "link del \($0)" }),
                 doing: doing)
         }
+        for change in changes { trafficSet[change.slot] = change.wanted }
     }
 
     /// Makes the devices that are missing; returns those that are not wanted any more.
@@ -267,7 +297,7 @@ extension HostControl {
         // Any set's change sets the shares of all anew.
         try await setBandwidth(
             slot: known.key, address: known.value.address, network: known.value.network,
-            isFresh: false)
+            knowledge: .remembered)
     }
 
     /// Removes the device of the host's total, if it is there.

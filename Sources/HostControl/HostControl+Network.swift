@@ -53,7 +53,8 @@ extension HostControl {
             try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
         }
         try await setBandwidth(
-            slot: slot, address: address, network: network, isFresh: isFresh)
+            slot: slot, address: address, network: network,
+            knowledge: isFresh ? .fresh : .none)
         return path
     }
 

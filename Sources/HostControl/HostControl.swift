@@ -38,6 +38,8 @@ package actor HostControl {
     var uplink: UplinkPlan?
     /// The bandwidth of every set that this process has set up or changed.
     var bandwidths: [SlotID: KnownBandwidth] = [:]
+    /// The walls of every set as they were last set without a failure.
+    var trafficSet: [SlotID: SetTraffic] = [:]
     /// The shares of the host's total that were last set; those that are not known are set again.
     var sharesSet: [IPv4Address: UplinkShares] = [:]
     /// Changes of sets' traffic that wait for the one under way.
@@ -121,6 +123,7 @@ package actor HostControl {
         plan = nil
         uplink = nil
         bandwidths = [:]
+        trafficSet = [:]
         sharesSet = [:]
         if let failure = failures.first { throw failure }
     }

@@ -52,6 +52,24 @@ package struct SetTraffic: Equatable, Sendable {
         return lines
     }
 
+    /// `tc` lines that change what was set earlier, `last`, without looking at it; nil when the shape
+    /// is another, which is to be looked at.
+    ///
+    /// They fail where a queue or class that they change is missing.
+    package func changeCommands(from last: SetTraffic) -> [String]? {
+        var lines: [String] = []
+        for (wanted, before) in [(ingress, last.ingress), (egress, last.egress)] {
+            switch (wanted, before) {
+            case (nil, nil): continue
+            case (let wanted?, let before?):
+                guard let change = wanted.changeCommands(from: before) else { return nil }
+                lines += change
+            default: return nil
+            }
+        }
+        return lines
+    }
+
     /// One leaf, or two when what leaves the datacentre has a bound of its own.
     ///
     /// The leaves' rates add up to the ceiling and never to more, since HTB lets a leaf have its

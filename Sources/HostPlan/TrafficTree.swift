@@ -86,6 +86,15 @@ package struct TrafficTree: Equatable, Sendable {
         found.hasRoot ? ["qdisc del dev \(device) root"] : []
     }
 
+    /// `tc` lines that change this tree, set earlier with `last`, while packets flow; nil when that
+    /// had another shape.
+    func changeCommands(from last: TrafficTree) -> [String]? {
+        guard device == last.device, leaves.map(\.minor) == last.leaves.map(\.minor),
+            filters == last.filters
+        else { return nil }
+        return classCommands()
+    }
+
     private func classCommands() -> [String] {
         let root = "\(Self.handle)\(Self.hex(Self.rootMinor))"
         var lines = [

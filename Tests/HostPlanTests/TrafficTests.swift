@@ -189,6 +189,27 @@ struct SetTrafficTests {
         }
     }
 
+    @Test("a change of rates alone needs no look; another shape does")
+    func changes() {
+        let slow = BandwidthSpec(bitsPerSecond: 50_000_000)
+        let fast = BandwidthSpec(bitsPerSecond: 80_000_000)
+        let split = BandwidthSpec(
+            ceilingBitsPerSecond: 50_000_000, outsideBitsPerSecond: 20_000_000)
+        let last = traffic(egress: fast, ingress: fast)
+        #expect(
+            traffic(egress: slow, ingress: slow).changeCommands(from: last)
+                == classes(cable, rate: 50_000_000, burst: 62_500, queue: 625_000)
+                + classes(egressDevice, rate: 50_000_000, burst: 62_500, queue: 625_000))
+        for other in [
+            traffic(), traffic(egress: slow), traffic(ingress: slow),
+            traffic(egress: split, ingress: slow),
+        ] {
+            #expect(other.changeCommands(from: last) == nil)
+            #expect(last.changeCommands(from: other) == nil)
+            #expect(other.changeCommands(from: other) != nil)
+        }
+    }
+
     @Test("a guarantee alone is no wall")
     func rateAlone() {
         #expect(traffic(egress: BandwidthSpec(rateBitsPerSecond: 1_000_000)).isEmpty)
