@@ -131,8 +131,8 @@ let package = Package(
         .executableTarget(
             name: "benchmarks",
             dependencies: [
-                "Base", "ClusterModel", "Consensus", "ControlAPI", "EventLoop", "Storage",
-                argumentParser,
+                "Base", "ClusterModel", "Consensus", "ControlAPI", "EventLoop", "HostControl",
+                "HostPlan", "Storage", argumentParser,
             ],
             swiftSettings: shell),
 

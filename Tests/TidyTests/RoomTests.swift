@@ -91,8 +91,10 @@ struct Room {
             others: ["ArgumentParser", "FoundationEssentials"]),
         Room(
             name: "benchmarks", level: 4,
-            rooms: ["Base", "ClusterModel", "Consensus", "ControlAPI", "EventLoop", "Storage"],
-            others: ["ArgumentParser", "FoundationEssentials", "Glibc"]),
+            rooms: [
+                "Base", "ClusterModel", "HostPlan", "Consensus", "ControlAPI", "EventLoop",
+                "HostControl", "Storage",
+            ], others: ["ArgumentParser", "FoundationEssentials", "Glibc"]),
     ]
 
     /// Modules that need no line in `Package.swift`: of the toolchain, or inside a package's product.
