@@ -198,7 +198,8 @@ package enum AgentProcess {
                 cgroupRoot: configuration.cgroupRoot, instance: instance,
                 bridge: configuration.bridge, clusterNetwork: network,
                 datacenterNetworks: configuration.datacenterNetworks,
-                uplink: configuration.bandwidth), commands: commands)
+                uplink: configuration.bandwidth, diskPaths: [configuration.dataFolder]),
+            commands: commands)
     }
 
     /// What the host offers at its start; a configuration that offers more is refused.

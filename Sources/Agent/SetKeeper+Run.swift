@@ -110,9 +110,7 @@ extension SetKeeper {
         }
         let mounts = try await volumes.attach(
             record.spec, of: record.slot, owner: LogIndex(record.owner ?? 0))
-        try await host.ensureSetCgroup(
-            slot: record.slot,
-            containers: record.spec.containers.map { ($0.name, CgroupLimits($0)) })
+        try await ensureGroups(of: record)
         let namespace = try await host.ensureSetNetwork(
             slot: record.slot, address: address, network: record.spec.network)
         return Surroundings(namespace: namespace, volumes: mounts)
@@ -127,9 +125,7 @@ extension SetKeeper {
         let launch = launch(
             id: id, container, of: record, image: image, root: root, in: surroundings)
         try await runtime.delete(id)
-        try await host.ensureSetCgroup(
-            slot: record.slot,
-            containers: record.spec.containers.map { ($0.name, CgroupLimits($0)) })
+        try await ensureGroups(of: record)
         let usage = try? await host.usage(slot: record.slot, container: container.name)
         let process = try await runtime.create(launch)
         sets[record.slot]?.oomKillsBefore[container.name] = usage?.outOfMemoryKills ?? 0

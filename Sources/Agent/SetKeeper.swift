@@ -55,6 +55,8 @@ package actor SetKeeper {
         var resizeRefusal = ""
         /// Kernel kills for want of memory that were counted before the present run.
         var oomKillsBefore: [String: Int] = [:]
+        /// What it asks for and this host does not have, as far as it was said.
+        var notices: Set<String> = []
     }
 
     init(

@@ -10,6 +10,7 @@ extension ContainerSpec {
         checkCPU(at: path, into: &list)
         checkMemory(at: path, into: &list)
         list.check(pidsMax, in: SpecLimits.pids, at: "\(path).pids")
+        checkIO(at: "\(path).io", into: &list)
     }
 
     private func checkCommand(at path: String, into list: inout ProblemList) {
@@ -60,6 +61,32 @@ extension ContainerSpec {
                 "the request \(request) is above the limit "
                     + "\(Quantity.text(millicores: cpu.limitMillicores))")
         }
+        if cpu.limitMillicores > 0, !(0...cpu.limitMillicores ~= cpu.burstMillicores) {
+            list.add(
+                "\(path).cpu.burst",
+                "the burst \(Quantity.text(millicores: cpu.burstMillicores)) is not in 0 to the limit "
+                    + "\(Quantity.text(millicores: cpu.limitMillicores)), which is all the kernel saves up"
+            )
+        }
+        if cpu.cores == .dedicated, cpu.limitMillicores > 0 {
+            checkDedicated(at: path, into: &list)
+        }
+    }
+
+    /// Cores that nobody else may use are whole, and all of them are set aside.
+    private func checkDedicated(at path: String, into list: inout ProblemList) {
+        let limit = Quantity.text(millicores: cpu.limitMillicores)
+        if cpu.limitMillicores % 1_000 != 0 {
+            list.add(
+                "\(path).cpu.limit",
+                "dedicated cores are whole: \(limit) must be a whole number of cores, such as "
+                    + "\(cpu.limitMillicores / 1_000 + 1)")
+        } else if 0..<cpu.limitMillicores ~= cpu.requestMillicores {
+            list.add(
+                "\(path).cpu.request",
+                "the request of dedicated cores must be their limit, \(limit), since nobody else "
+                    + "can use them")
+        }
     }
 
     private func checkMemory(at path: String, into list: inout ProblemList) {
@@ -74,6 +101,38 @@ extension ContainerSpec {
                 "\(path).memory.request",
                 "the request \(request) is above the limit "
                     + "\(Quantity.text(bytes: memory.limitBytes))")
+        }
+        if let soft = memory.softBytes {
+            list.check(
+                soft, in: SpecLimits.memoryLimitBytes, at: "\(path).memory.soft",
+                text: Quantity.text(bytes:))
+            if SpecLimits.memoryLimitBytes ~= soft, soft > memory.limitBytes {
+                list.add(
+                    "\(path).memory.soft",
+                    "the soft limit \(Quantity.text(bytes: soft)) is above the limit "
+                        + "\(Quantity.text(bytes: memory.limitBytes))")
+            }
+        }
+        list.check(
+            memory.swapBytes, in: SpecLimits.swapBytes, at: "\(path).memory.swap",
+            text: Quantity.text(bytes:))
+    }
+
+    private func checkIO(at path: String, into list: inout ProblemList) {
+        if let weight = io.weight {
+            list.check(weight, in: SpecLimits.ioWeight, at: "\(path).weight")
+        }
+        for (name, rate) in [("read", io.readBytesPerSecond), ("write", io.writeBytesPerSecond)] {
+            guard let rate else { continue }
+            list.check(
+                rate, in: SpecLimits.ioBytesPerSecond, at: "\(path).\(name)",
+                text: Quantity.text(bytesPerSecond:))
+        }
+        for (name, rate) in [
+            ("read", io.readOperationsPerSecond), ("write", io.writeOperationsPerSecond),
+        ] {
+            guard let rate else { continue }
+            list.check(rate, in: SpecLimits.ioOperationsPerSecond, at: "\(path).\(name)-operations")
         }
     }
 }

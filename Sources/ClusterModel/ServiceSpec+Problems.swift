@@ -47,6 +47,14 @@ package enum SpecLimits {
     package static let volumeNameBytes = 32
     /// A volume's size: 16 MiB, below which file systems hold little but themselves, to 64 TiB.
     package static let volumeBytes = (16 << 20)...(64 << 40)
+    /// Swap beyond the memory limit.
+    package static let swapBytes = 0...(16 << 40)
+    /// Weight of input and output: what the kernel's BFQ scheduler knows.
+    package static let ioWeight = 1...1_000
+    /// Caps of input and output: below 64 KiB in a second a container could not even end in time.
+    package static let ioBytesPerSecond = (64 << 10)...(1 << 40)
+    /// Caps of operations: the kernel counts in 32 bits.
+    package static let ioOperationsPerSecond = 10...1_000_000_000
     /// Processes: up to the kernel's own bound (PID_MAX_LIMIT).
     package static let pids = 1...4_194_304
     /// Rates in bits per second: from 1 kbit, tc's smallest unit, to 1 Tbit.

@@ -4,7 +4,8 @@ import Wire
 extension ServiceSpec: WireCodable {
     /// Written always; what is older is read, and what it lacks has its default.
     ///
-    /// 1: the first. 2: volumes; bandwidth with rate, ceiling and what leaves the datacentre.
+    /// 1: the first. 2: volumes; bandwidth with rate, ceiling and what leaves the datacentre; CPU
+    /// burst and cores, soft memory limit and swap, input and output.
     private static let version: UInt8 = 2
 
     package func encode(into writer: inout ByteWriter) {
@@ -13,7 +14,8 @@ extension ServiceSpec: WireCodable {
         writer.write(pool)
         writer.write(sets)
         writer.write(priority)
-        writer.write(list: containers)
+        writer.write(UInt64(containers.count))
+        for container in containers { container.encode(into: &writer) }
         network.encode(into: &writer)
         writer.write(placement)
         writer.write(list: volumes)
@@ -28,7 +30,9 @@ extension ServiceSpec: WireCodable {
             name: try reader.readString(maximum: WireBounds.name),
             pool: try reader.readString(maximum: WireBounds.name),
             sets: try reader.readInt(), priority: try reader.readInt(),
-            containers: try reader.readList(maximum: WireBounds.list),
+            containers: try reader.readList(maximum: WireBounds.list) {
+                reader throws(WireError) in try ContainerSpec(from: &reader, version: version)
+            },
             network: try NetworkSpec(from: &reader, version: version),
             placement: try reader.read(),
             volumes: version >= 2 ? try reader.readList(maximum: WireBounds.list) : [])
@@ -80,30 +84,87 @@ private enum WireBounds {
     static let value = SpecLimits.variableValueBytes
 }
 
-extension ContainerSpec: WireCodable {
-    package func encode(into writer: inout ByteWriter) {
+extension ContainerSpec {
+    fileprivate func encode(into writer: inout ByteWriter) {
         writer.write(name)
         writer.write(image)
         writer.write(list: command)
         writer.write(list: environment)
-        writer.write(cpu.requestMillicores)
-        writer.write(cpu.limitMillicores)
-        writer.write(memory.requestBytes)
-        writer.write(memory.limitBytes)
+        cpu.encode(into: &writer)
+        memory.encode(into: &writer)
         writer.write(pidsMax)
+        io.encode(into: &writer)
     }
 
-    package init(from reader: inout ByteReader) throws(WireError) {
+    fileprivate init(from reader: inout ByteReader, version: UInt8) throws(WireError) {
         self.init(
             name: try reader.readString(maximum: WireBounds.name),
             image: try reader.readString(maximum: WireBounds.reference),
             command: try reader.readList(maximum: SpecLimits.arguments),
             environment: try reader.readList(maximum: SpecLimits.variables),
-            cpu: CPUSpec(
-                requestMillicores: try reader.readInt(), limitMillicores: try reader.readInt()),
-            memory: MemorySpec(
-                requestBytes: try reader.readInt(), limitBytes: try reader.readInt()),
-            pidsMax: try reader.readInt())
+            cpu: try CPUSpec(from: &reader, version: version),
+            memory: try MemorySpec(from: &reader, version: version),
+            pidsMax: try reader.readInt(),
+            io: version >= 2 ? try IOSpec(from: &reader) : IOSpec())
+    }
+}
+
+extension CPUSpec {
+    fileprivate func encode(into writer: inout ByteWriter) {
+        writer.write(requestMillicores)
+        writer.write(limitMillicores)
+        writer.write(burstMillicores)
+        switch cores {
+        case .shared: writer.write(byte: 0)
+        case .dedicated: writer.write(byte: 1)
+        }
+    }
+
+    fileprivate init(from reader: inout ByteReader, version: UInt8) throws(WireError) {
+        self.init(
+            requestMillicores: try reader.readInt(), limitMillicores: try reader.readInt())
+        guard version >= 2 else { return }
+        burstMillicores = try reader.readInt()
+        switch try reader.readByte() {
+        case 0: cores = .shared
+        case 1: cores = .dedicated
+        case let other: throw .unknownCase(what: "class of cores", value: UInt64(other))
+        }
+    }
+}
+
+extension MemorySpec {
+    fileprivate func encode(into writer: inout ByteWriter) {
+        writer.write(requestBytes)
+        writer.write(limitBytes)
+        writer.write(optionalNumber: softBytes)
+        writer.write(swapBytes)
+    }
+
+    fileprivate init(from reader: inout ByteReader, version: UInt8) throws(WireError) {
+        self.init(requestBytes: try reader.readInt(), limitBytes: try reader.readInt())
+        guard version >= 2 else { return }
+        softBytes = try reader.readOptionalNumber()
+        swapBytes = try reader.readInt()
+    }
+}
+
+extension IOSpec {
+    fileprivate func encode(into writer: inout ByteWriter) {
+        writer.write(optionalNumber: weight)
+        writer.write(optionalNumber: readBytesPerSecond)
+        writer.write(optionalNumber: writeBytesPerSecond)
+        writer.write(optionalNumber: readOperationsPerSecond)
+        writer.write(optionalNumber: writeOperationsPerSecond)
+    }
+
+    fileprivate init(from reader: inout ByteReader) throws(WireError) {
+        self.init(
+            weight: try reader.readOptionalNumber(),
+            readBytesPerSecond: try reader.readOptionalNumber(),
+            writeBytesPerSecond: try reader.readOptionalNumber(),
+            readOperationsPerSecond: try reader.readOptionalNumber(),
+            writeOperationsPerSecond: try reader.readOptionalNumber())
     }
 }
 

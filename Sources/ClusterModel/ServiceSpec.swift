@@ -54,11 +54,13 @@ package struct ContainerSpec: Hashable, Sendable, Codable {
     package var memory: MemorySpec
     /// The most processes and threads at once.
     package var pidsMax: Int
+    /// Reading and writing of disks.
+    package var io: IOSpec
 
     package init(
         name: String, image: String, command: [String] = [],
         environment: [EnvironmentVariable] = [], cpu: CPUSpec = CPUSpec(),
-        memory: MemorySpec = MemorySpec(), pidsMax: Int = 1_024
+        memory: MemorySpec = MemorySpec(), pidsMax: Int = 1_024, io: IOSpec = IOSpec()
     ) {
         self.name = name
         self.image = image
@@ -67,6 +69,23 @@ package struct ContainerSpec: Hashable, Sendable, Codable {
         self.cpu = cpu
         self.memory = memory
         self.pidsMax = pidsMax
+        self.io = io
+    }
+}
+
+// Records of an earlier version lack what came later: see LimitSpecs.swift.
+extension ContainerSpec {
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            name: try fields.decode(String.self, forKey: .name),
+            image: try fields.decode(String.self, forKey: .image),
+            command: try fields.decode([String].self, forKey: .command),
+            environment: try fields.decode([EnvironmentVariable].self, forKey: .environment),
+            cpu: try fields.decode(CPUSpec.self, forKey: .cpu),
+            memory: try fields.decode(MemorySpec.self, forKey: .memory),
+            pidsMax: try fields.decode(Int.self, forKey: .pidsMax),
+            io: try fields.decodeIfPresent(IOSpec.self, forKey: .io) ?? IOSpec())
     }
 }
 
@@ -80,32 +99,6 @@ package struct EnvironmentVariable: Hashable, Sendable, Codable {
     package init(name: String, value: String) {
         self.name = name
         self.value = value
-    }
-}
-
-/// A container's share of the processors, in millicores (1,000 is one core).
-package struct CPUSpec: Hashable, Sendable, Codable {
-    /// What the scheduler sets aside, and the weight under contention.
-    package var requestMillicores: Int
-    /// The quota it can never exceed.
-    package var limitMillicores: Int
-
-    package init(requestMillicores: Int = 100, limitMillicores: Int = 1_000) {
-        self.requestMillicores = requestMillicores
-        self.limitMillicores = limitMillicores
-    }
-}
-
-/// A container's memory, in bytes.
-package struct MemorySpec: Hashable, Sendable, Codable {
-    /// What the scheduler sets aside.
-    package var requestBytes: Int
-    /// The hard limit: the kernel kills the container that exceeds it.
-    package var limitBytes: Int
-
-    package init(requestBytes: Int = 64 << 20, limitBytes: Int = 128 << 20) {
-        self.requestBytes = requestBytes
-        self.limitBytes = limitBytes
     }
 }
 

@@ -11,7 +11,7 @@ struct SpecReader {
 
     /// The keys of design that this version does not have.
     private static let laterService = ["update", "scaling"]
-    private static let laterContainer = ["io", "health"]
+    private static let laterContainer = ["health"]
     private static let laterPlacement = ["after"]
 
     /// The whole document.
@@ -91,7 +91,7 @@ struct SpecReader {
 extension SpecReader {
     private mutating func container(_ node: YAMLNode, _ path: String) -> ContainerSpec {
         let fields = mapping(
-            node, path, known: ["name", "image", "command", "env", "cpu", "memory", "pids"],
+            node, path, known: ["name", "image", "command", "env", "cpu", "memory", "pids", "io"],
             later: SpecReader.laterContainer)
         var spec = ContainerSpec(name: "", image: "")
         spec.name =
@@ -107,6 +107,7 @@ extension SpecReader {
         if let cpu = fields["cpu"] { spec.cpu = self.cpu(cpu, path + ".cpu") }
         if let memory = fields["memory"] { spec.memory = self.memory(memory, path + ".memory") }
         set(&spec.pidsMax, fields["pids"].flatMap { wholeNumber($0, path + ".pids") })
+        if let io = fields["io"] { spec.io = self.io(io, path + ".io") }
         return spec
     }
 
@@ -121,29 +122,6 @@ extension SpecReader {
             places["\(path).\(entry.key)"] = entry.keyPlace
             return value.map { EnvironmentVariable(name: entry.key, value: $0) }
         }.sorted { $0.name < $1.name }
-    }
-
-    /// A limit without a request keeps the request below it, and the other way round.
-    private mutating func cpu(_ node: YAMLNode, _ path: String) -> CPUSpec {
-        let fields = mapping(node, path, known: ["request", "limit"])
-        let request = fields["request"].flatMap {
-            quantity($0, path + ".request", Quantity.millicores)
-        }
-        let limit = fields["limit"].flatMap { quantity($0, path + ".limit", Quantity.millicores) }
-        var spec = CPUSpec()
-        spec.limitMillicores = limit ?? max(spec.limitMillicores, request ?? 0)
-        spec.requestMillicores = request ?? min(spec.requestMillicores, spec.limitMillicores)
-        return spec
-    }
-
-    private mutating func memory(_ node: YAMLNode, _ path: String) -> MemorySpec {
-        let fields = mapping(node, path, known: ["request", "limit"])
-        let request = fields["request"].flatMap { quantity($0, path + ".request", Quantity.bytes) }
-        let limit = fields["limit"].flatMap { quantity($0, path + ".limit", Quantity.bytes) }
-        var spec = MemorySpec()
-        spec.limitBytes = limit ?? max(spec.limitBytes, request ?? 0)
-        spec.requestBytes = request ?? min(spec.requestBytes, spec.limitBytes)
-        return spec
     }
 
     private mutating func network(_ node: YAMLNode) -> NetworkSpec {
@@ -227,7 +205,7 @@ extension SpecReader {
     }
 
     /// One of the names that a field knows.
-    private mutating func choice<Choice: RawRepresentable & CaseIterable>(
+    mutating func choice<Choice: RawRepresentable & CaseIterable>(
         _ node: YAMLNode, _ path: String, of _: Choice.Type
     ) -> Choice? where Choice.RawValue == String {
         guard let name = text(node, path) else { return nil }
@@ -243,7 +221,7 @@ extension SpecReader {
 
 extension SpecReader {
     /// The values of a mapping by key; notes unknown keys and those of a later version.
-    private mutating func mapping(
+    mutating func mapping(
         _ node: YAMLNode, _ path: String, known: [String], later: [String] = []
     ) -> [String: YAMLNode] {
         places[path] = node.place
@@ -303,7 +281,7 @@ extension SpecReader {
         return text
     }
 
-    private mutating func wholeNumber(_ node: YAMLNode, _ path: String) -> Int? {
+    mutating func wholeNumber(_ node: YAMLNode, _ path: String) -> Int? {
         places[path] = node.place
         guard case .scalar(let text, let plain) = node.content, !node.isNull else {
             wrongKind(node, path, wanted: "a whole number")
@@ -325,7 +303,7 @@ extension SpecReader {
         return number
     }
 
-    private mutating func quantity(
+    mutating func quantity(
         _ node: YAMLNode, _ path: String, _ read: (String) throws(QuantityError) -> Int
     ) -> Int? {
         guard let text = text(node, path) else { return nil }
@@ -341,7 +319,7 @@ extension SpecReader {
         note(path, "must be \(wanted), not \(node.kind)", at: node.place)
     }
 
-    private func set<Value>(_ target: inout Value, _ value: Value?) {
+    func set<Value>(_ target: inout Value, _ value: Value?) {
         if let value { target = value }
     }
 }

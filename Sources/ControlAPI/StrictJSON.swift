@@ -151,7 +151,11 @@ func exampleService() -> ServiceSpec {
         containers: [
             ContainerSpec(
                 name: "app", image: "demo/web:1", command: ["httpd"],
-                environment: [EnvironmentVariable(name: "A", value: "b")])
+                environment: [EnvironmentVariable(name: "A", value: "b")],
+                memory: MemorySpec(softBytes: 1),
+                io: IOSpec(
+                    weight: 1, readBytesPerSecond: 1, writeBytesPerSecond: 1,
+                    readOperationsPerSecond: 1, writeOperationsPerSecond: 1))
         ],
         network: NetworkSpec(
             egress: exampleBandwidth, ingress: exampleBandwidth,

@@ -6,39 +6,6 @@ extension HostControl {
     /// How long killed processes may take to go away.
     private static let removalPatience = Duration.seconds(10)
 
-    /// Makes the groups of a set and its containers, writes their limits and reads them back.
-    ///
-    /// Also changes the limits of a set that runs. Throws `limitNotTaken` with file, wanted and got
-    /// when the kernel keeps another value, and `memoryInUse` when memory cannot shrink without
-    /// killing; then memory limits not yet reached keep their old values.
-    package func ensureSetCgroup(
-        slot: SlotID, containers: [(name: String, limits: CgroupLimits)]
-    ) async throws {
-        try checkName(slot)
-        for container in containers { try checkName(slot, container: container.name) }
-        removeStaleGroups(slot: slot, wanted: containers.map(\.name))
-        let steps = CgroupPlan.steps(
-            layout: capabilities.cgroups, root: settings.cgroupRoot, set: "\(slot)",
-            containers: containers)
-        for step in steps { try await applyPatiently(step) }
-    }
-
-    /// Carries one step out, and again while the kernel still counts a quota of a group that was
-    /// removed a moment ago: it forgets those only after a grace period, and says EINVAL until then.
-    private func applyPatiently(_ step: CgroupStep) async throws {
-        for _ in 0..<20 {
-            do {
-                return try apply(step)
-            } catch {
-                guard case .file(_, let path, let code) = error, code == EINVAL,
-                    path.hasSuffix("/cpu.cfs_quota_us")
-                else { throw error }
-            }
-            try await Task.sleep(for: .milliseconds(10))
-        }
-        try apply(step)
-    }
-
     /// The container's group as OCI runtimes want it (`cgroupsPath`), such as `/shoal/web.3/app`.
     package nonisolated func cgroupPath(slot: SlotID, container: String) -> String {
         "/\(settings.cgroupRoot)/\(slot)/\(container)"
@@ -85,7 +52,19 @@ extension HostControl {
             cpuMicroseconds: try value(.cpu) ?? 0,
             throttledMicroseconds: try value(.throttled) ?? 0,
             memoryBytes: memory, memoryPeakBytes: try value(.memoryPeak) ?? 0,
-            outOfMemoryKills: try value(.outOfMemoryKills) ?? 0, pids: pids)
+            memoryLimitBytes: try value(.memoryLimit), swapBytes: try value(.swap) ?? 0,
+            outOfMemoryKills: try value(.outOfMemoryKills) ?? 0, pids: pids,
+            pressure: pressure(path))
+    }
+
+    /// How a group's tasks waited; nil where the kernel does not say, or was told not to (psi=0).
+    private func pressure(_ path: String) -> CgroupPressure? {
+        let waiting = ["cpu", "memory", "io"].map { resource in
+            CgroupReadings.pressureFile(resource, layout: capabilities.cgroups, path: path)
+                .flatMap { KernelFile.line($0) }.flatMap { CgroupPressure.Waiting($0) }
+        }
+        guard let cpu = waiting[0], let memory = waiting[1], let io = waiting[2] else { return nil }
+        return CgroupPressure(cpu: cpu, memory: memory, io: io)
     }
 
     /// The sets that have a group in any hierarchy, sorted.
@@ -98,77 +77,13 @@ extension HostControl {
         return Set(slots).sorted()
     }
 
-    // MARK: - Steps
-
-    /// Carries one step out.
-    func apply(_ step: CgroupStep) throws(HostControlError) {
-        switch step {
-        case .makeDirectory(let path): try KernelFile.makeFolder(path)
-        case .write(let file, let value, let optional):
-            guard !optional || KernelFile.exists(file) else { return }
-            try KernelFile.write(value, to: file)
-        case .setMemory(let file, let swapFile, let bytes):
-            try setMemory(file: file, swapFile: swapFile, bytes: bytes)
-        case .expect(let file, let expectation, let optional):
-            guard !optional || KernelFile.exists(file) else { return }
-            let text = try KernelFile.read(file)
-            guard expectation.matches(text) else {
-                let got = text.prefix(200).split(whereSeparator: \.isWhitespace)
-                throw .limitNotTaken(
-                    file: file, wanted: expectation.description, got: got.joined(separator: " "))
-            }
-        }
-    }
-
-    private func setMemory(
-        file: String, swapFile: String?, bytes: Int
-    ) throws(HostControlError) {
-        guard let swapFile else { return try setMemoryVersionTwo(file: file, bytes: bytes) }
-        let current = number(try KernelFile.read(file)) ?? Int.max
-        let hasSwap = KernelFile.exists(swapFile)
-        if hasSwap, current < bytes { try KernelFile.write("\(bytes)", to: swapFile) }
-        do {
-            try KernelFile.write("\(bytes)", to: file)
-        } catch .file(_, _, let code) where code == EBUSY {
-            let folder = file.prefix(upTo: file.lastIndex(of: "/") ?? file.endIndex)
-            let used = number(try KernelFile.read("\(folder)/memory.usage_in_bytes"))
-            throw .memoryInUse(file: file, wanted: bytes, used: used ?? current)
-        }
-        if hasSwap, current >= bytes { try KernelFile.write("\(bytes)", to: swapFile) }
-    }
-
-    private func setMemoryVersionTwo(file: String, bytes: Int) throws(HostControlError) {
-        let folder = file.prefix(upTo: file.lastIndex(of: "/") ?? file.endIndex)
-        func used() throws(HostControlError) -> Int {
-            number(try KernelFile.read("\(folder)/memory.current")) ?? 0
-        }
-        // Where nothing runs nobody can be killed; what such a group still holds is the kernel's
-        // stock of charges, 64 pages a processor, which it gives back when the limit is written.
-        let events = (try? KernelFile.read("\(folder)/cgroup.events")) ?? ""
-        let isEmpty = events.split(separator: "\n").contains("populated 0")
-        let before = try used()
-        if before > bytes, !isEmpty {
-            // Fails when not all could be reclaimed, which the next reading tells. Since Linux 5.19.
-            try? KernelFile.write("\(before - bytes)", to: "\(folder)/memory.reclaim")
-            let after = try used()
-            guard after <= bytes else {
-                throw .memoryInUse(file: file, wanted: bytes, used: after)
-            }
-        }
-        try KernelFile.write("\(bytes)", to: file)
-    }
-
-    private func number(_ text: String) -> Int? {
-        Int(text.prefix(64).filter { !$0.isWhitespace })
-    }
-
     // MARK: - Removal
 
     /// Removes groups of containers that the set no longer has, if nothing runs there.
     ///
     /// A stale quota above the set's would make the kernel refuse the set's, so it is lifted in any
     /// case; the set's own still holds.
-    private func removeStaleGroups(slot: SlotID, wanted: [String]) {
+    func removeStaleGroups(slot: SlotID, wanted: [String]) {
         for mount in capabilities.cgroups.allMountPoints {
             let folder = "\(mount)/\(settings.cgroupRoot)/\(slot)"
             for name in KernelFile.names(in: folder, foldersOnly: true) where !wanted.contains(name)

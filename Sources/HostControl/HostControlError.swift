@@ -26,6 +26,8 @@ package enum HostControlError: Error, Sendable, CustomStringConvertible {
     case limitNotTaken(file: String, wanted: String, got: String)
     /// Memory cannot shrink: this much is in use and cannot be reclaimed.
     case memoryInUse(file: String, wanted: Int, used: Int)
+    /// After a failure these former values did not return.
+    case notRestored(after: String, failures: [String])
     /// There is no such group.
     case noGroup(path: String)
     /// Killed processes did not go away in time.
@@ -60,6 +62,9 @@ package enum HostControlError: Error, Sendable, CustomStringConvertible {
         case .memoryInUse(let file, let wanted, let used):
             "cannot lower \(file) to \(wanted) bytes: \(used) are in use and cannot be "
                 + "reclaimed; ask for more, or restart the container first"
+        case .notRestored(let failure, let failures):
+            "\(failure); and the former limits did not all return: "
+                + "\(failures.prefix(3).joined(separator: "; ")); set the limits again"
         case .noGroup(let path): "there is no control group \(path)"
         case .processesRemain(let path, let processes):
             "cannot remove the control group \(path): processes "

@@ -24,11 +24,15 @@ package struct HostControlSettings: Sendable {
     ///
     /// For tests and tools; nil in the agent.
     package var networkNamespace: String?
+    /// Paths on the disks whose input and output are limited: where images and the files of
+    /// containers are.
+    package var diskPaths: [String]
 
     package init(
         cgroupRoot: String = "shoal", instance: String, bridge: String = "shoal0",
         clusterNetwork: IPv4Network = .clusterDefault, datacenterNetworks: [IPv4Network] = [],
-        uplink: UplinkSetting = .unlimited, networkNamespace: String? = nil
+        uplink: UplinkSetting = .unlimited, networkNamespace: String? = nil,
+        diskPaths: [String] = []
     ) {
         self.cgroupRoot = cgroupRoot
         self.instance = instance
@@ -37,6 +41,7 @@ package struct HostControlSettings: Sendable {
         self.datacenterNetworks = datacenterNetworks
         self.uplink = uplink
         self.networkNamespace = networkNamespace
+        self.diskPaths = diskPaths
     }
 
     /// The most networks of the datacentre: each is a filter that every packet of some sets passes.

@@ -32,6 +32,13 @@ enum KernelFile {
         }
     }
 
+    /// The file's text without the line break at its end; nil when it cannot be read.
+    static func line(_ path: String) -> String? {
+        guard var text = (try? read(path))?[...] else { return nil }
+        while text.last?.isNewline == true { text.removeLast() }
+        return String(text)
+    }
+
     /// Writes the text with one system call, as kernel files want it.
     static func write(_ value: String, to path: String) throws(HostControlError) {
         let descriptor = open(path, O_WRONLY | O_CLOEXEC)

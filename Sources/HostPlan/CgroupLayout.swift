@@ -27,6 +27,8 @@ package struct CgroupLayout: Equatable, Sendable {
     package let hierarchies: [Hierarchy]
     /// The version 2 mount: where the controllers are (version 2) or the hybrid mount (version 1).
     package let unifiedMount: String?
+    /// The controllers that version 2 offers; empty for version 1.
+    package let offered: [String]
 
     /// What every set needs limited.
     package static let neededControllers = ["cpu", "memory", "pids"]
@@ -65,13 +67,15 @@ package struct CgroupLayout: Equatable, Sendable {
         let legacy = hierarchies.flatMap(\.controllers)
         let missingInLegacy = neededControllers.filter { !legacy.contains($0) }
         if missingInLegacy.isEmpty {
-            return CgroupLayout(version: .one, hierarchies: hierarchies, unifiedMount: unified)
+            return CgroupLayout(
+                version: .one, hierarchies: hierarchies, unifiedMount: unified, offered: [])
         }
         let offered =
             v2Controllers.map { $0.split(whereSeparator: \.isWhitespace).map(String.init) } ?? []
         let missing = neededControllers.filter { !offered.contains($0) }
         if let unified, missing.isEmpty {
-            return CgroupLayout(version: .two, hierarchies: [], unifiedMount: unified)
+            return CgroupLayout(
+                version: .two, hierarchies: [], unifiedMount: unified, offered: offered)
         }
         guard unified != nil || !hierarchies.isEmpty else { throw .notMounted }
         throw .controllersMissing(missing.filter { !legacy.contains($0) })
@@ -81,8 +85,17 @@ package struct CgroupLayout: Equatable, Sendable {
     package func mountPoint(of controller: String) -> String? {
         switch version {
         case .one: hierarchies.first { $0.controllers.contains(controller) }?.mountPoint
-        case .two: unifiedMount
+        case .two: offered.contains(controller) ? unifiedMount : nil
         }
+    }
+
+    /// The name of the controller of input and output.
+    package var ioController: String { version == .one ? "blkio" : "io" }
+
+    /// The controllers whose files we use, as far as the machine has them.
+    package var usedControllers: [String] {
+        (CgroupLayout.neededControllers + [ioController])
+            .filter { mountPoint(of: $0) != nil }
     }
 
     /// The version 2 mount beside version 1 controllers; nil on every other machine.

@@ -1,52 +1,10 @@
-/// One step of making or changing control groups; doing a step again changes nothing.
-package enum CgroupStep: Equatable, Sendable {
-    /// Make this folder; it is fine when it exists.
-    case makeDirectory(String)
-    /// Write the text to the file. An optional file may be absent, and the step is then left out.
-    case write(file: String, value: String, optional: Bool)
-    /// Set the memory limit, never by killing: what is in use above it is reclaimed first, and when
-    /// that fails the step is refused and nothing changes.
-    ///
-    /// Version 1 refuses by itself (EBUSY), but `swapFile`, memory with swap, may never be below
-    /// memory: it is written first when the limit rises and last when it falls, and it is absent
-    /// without swap accounting. On version 2 `swapFile` is nil; writing less than is in use would
-    /// kill there, so reclaim first and compare.
-    case setMemory(file: String, swapFile: String?, bytes: Int)
-    /// Read the file back and compare: a limit that the kernel did not take is no limit.
-    case expect(file: String, Expectation, optional: Bool)
-
-    /// What a limit's file must say.
-    package enum Expectation: Equatable, Sendable, CustomStringConvertible {
-        /// Exactly these words, whatever space is between them.
-        case words(String)
-        /// A number in this range: the kernel rounds memory down to whole pages (4 to 64 KiB).
-        case number(ClosedRange<Int>)
-
-        /// True when the file's text is as expected.
-        package func matches(_ text: String) -> Bool {
-            let found = text.prefix(256).split(whereSeparator: \.isWhitespace)
-            switch self {
-            case .words(let words): return found == words.split(separator: " ")
-            case .number(let range):
-                guard found.count == 1, let value = Int(found[0]) else { return false }
-                return range.contains(value)
-            }
-        }
-
-        package var description: String {
-            switch self {
-            case .words(let words): words
-            case .number(let range): "\(range.upperBound)"
-            }
-        }
-    }
-}
+import ClusterModel
 
 /// The steps that give a set and its containers their limits.
 ///
 /// One group per set below the root, one per container below that; the set's limits are the sums of
-/// its containers'. Sources: Documentation/admin-guide/cgroup-v1/memory.rst, cgroup-v2.rst and
-/// Documentation/scheduler/sched-bwc.rst in the kernel's tree.
+/// its containers'. Sources: Documentation/admin-guide/cgroup-v1 (memory.rst, blkio-controller.rst),
+/// cgroup-v2.rst and Documentation/scheduler/sched-bwc.rst in the kernel's tree.
 package enum CgroupPlan {
     /// A container's group: its name below the set's, and its limits.
     package typealias Container = (name: String, limits: CgroupLimits)
@@ -56,11 +14,13 @@ package enum CgroupPlan {
 
     /// All steps for a set, in order: `root` is such as `shoal`, `set` such as `web.3`.
     ///
-    /// Memory comes first, since only that may be refused. On version 1 the set's quota is lifted
-    /// before the containers' are written and put in place last: the kernel refuses a quota above
-    /// the parent's as well as one below a child's.
+    /// `devices` are the disks that hold the containers' files. Memory comes first, since only that
+    /// may be refused. On version 1 the set's quota is lifted before the containers' are written and
+    /// put in place last: the kernel refuses a quota above the parent's as well as one below a
+    /// child's.
     package static func steps(
-        layout: CgroupLayout, root: String, set: String, containers: [Container]
+        layout: CgroupLayout, root: String, set: String, containers: [Container],
+        devices: [BlockDevice] = []
     ) -> [CgroupStep] {
         let path = "\(root)/\(set)"
         let whole = CgroupLimits.sum(of: containers.map(\.limits))
@@ -71,27 +31,78 @@ package enum CgroupPlan {
         }
         switch layout.version {
         case .one:
-            let file = "\(layout.mountPoint(of: "cpu") ?? "")/\(path)/cpu.cfs_quota_us"
-            steps.append(.write(file: file, value: "-1", optional: false))
+            let folder = "\(layout.mountPoint(of: "cpu") ?? "")/\(path)"
+            steps += [
+                .write(file: "\(folder)/cpu.cfs_burst_us", value: "0", optional: true),
+                .write(file: "\(folder)/cpu.cfs_quota_us", value: "-1", optional: false),
+            ]
         case .two:
             // All of a container dies at once, so that it never limps on without a part.
             for (path, _) in groups.dropLast() {
-                let file = "\(layout.unifiedMount ?? "")/\(path)/memory.oom.group"
-                steps.append(.write(file: file, value: "1", optional: true))
+                steps += kept(
+                    "\(layout.unifiedMount ?? "")/\(path)/memory.oom.group", "1", optional: true)
             }
         }
         for (path, limits) in groups {
             steps += processor(layout: layout, path: path, limits: limits)
         }
+        for (path, limits) in groups {
+            steps += inputAndOutput(
+                layout: layout, path: path, limits: limits,
+                devices: path == groups.last?.0 ? [] : devices)
+        }
+        for (path, limits) in groups.dropLast() {
+            steps += notices(layout: layout, path: path, limits: limits)
+        }
         return steps
     }
 
-    /// The steps that write one group's limits and read them back; the group exists already.
-    package static func steps(
+    /// What to say where the kernel lacks what a container asks for and no wall is missing for that.
+    private static func notices(
         layout: CgroupLayout, path: String, limits: CgroupLimits
     ) -> [CgroupStep] {
-        memory(layout: layout, path: path, limits: limits)
-            + processor(layout: layout, path: path, limits: limits)
+        func files(_ controller: String, _ names: [String]) -> [String] {
+            layout.mountPoint(of: controller).map { mount in
+                names.map { "\(mount)/\(path)/\($0)" }
+            } ?? []
+        }
+        let isFirst = layout.version == .one
+        var steps: [CgroupStep] = []
+        if limits.burstMicroseconds > 0 {
+            steps.append(
+                .inform(
+                    unlessAny: files("cpu", [isFirst ? "cpu.cfs_burst_us" : "cpu.max.burst"]),
+                    sentence: "this kernel cannot save up CPU time for a burst (Linux 5.14 can); "
+                        + "the limit holds without it"))
+        }
+        if limits.memorySoftBytes != nil {
+            steps.append(
+                .inform(
+                    unlessAny: files(
+                        "memory", [isFirst ? "memory.soft_limit_in_bytes" : "memory.high"]),
+                    sentence: "this kernel has no soft limit of memory; the hard limit holds alone"
+                ))
+        }
+        if limits.memorySwapBytes > 0 {
+            steps.append(
+                .inform(
+                    unlessAny: files(
+                        "memory", [isFirst ? "memory.memsw.limit_in_bytes" : "memory.swap.max"]),
+                    sentence: "this kernel does not count swap, so the limit of swap does not hold "
+                        + "(it does when booted with swapaccount=1)"))
+        }
+        if limits.io.weight != nil {
+            steps.append(
+                .inform(
+                    unlessAny: files(
+                        layout.ioController,
+                        isFirst
+                            ? ["blkio.bfq.weight", "blkio.weight"]
+                            : ["io.bfq.weight", "io.weight"]),
+                    sentence: "this kernel has no weight of input and output (BFQ or iocost): all "
+                        + "groups weigh the same"))
+        }
+        return steps
     }
 
     /// The steps that make the root group, below which all sets' groups are.
@@ -111,18 +122,18 @@ package enum CgroupPlan {
         var steps: [CgroupStep] = []
         switch layout.version {
         case .one:
-            for mount in neededMounts(layout) {
+            for mount in usedMounts(layout) {
                 steps += (folders + leaves).map { .makeDirectory("\(mount)/\($0)") }
             }
         case .two:
             let mount = layout.unifiedMount ?? ""
+            let controllers = layout.usedControllers.map { "+\($0)" }.joined(separator: " ")
             for parent in [""] + folders {
                 let folder = parent.isEmpty ? mount : "\(mount)/\(parent)"
                 if !parent.isEmpty { steps.append(.makeDirectory(folder)) }
                 steps.append(
-                    .write(
-                        file: "\(folder)/cgroup.subtree_control", value: "+cpu +memory +pids",
-                        optional: false))
+                    .handDown(
+                        file: "\(folder)/cgroup.subtree_control", controllers: controllers))
             }
             steps += leaves.map { .makeDirectory("\(mount)/\($0)") }
         }
@@ -130,9 +141,9 @@ package enum CgroupPlan {
     }
 
     /// The version 1 mounts that hold limits or figures we read, each once.
-    private static func neededMounts(_ layout: CgroupLayout) -> [String] {
+    private static func usedMounts(_ layout: CgroupLayout) -> [String] {
         var mounts: [String] = []
-        for controller in ["cpu", "cpuacct", "memory", "pids"] {
+        for controller in ["cpu", "cpuacct", "memory", "pids", "blkio"] {
             guard let mount = layout.mountPoint(of: controller), !mounts.contains(mount) else {
                 continue
             }
@@ -148,61 +159,157 @@ package enum CgroupPlan {
         func file(_ controller: String, _ name: String) -> String {
             "\(layout.mountPoint(of: controller) ?? "")/\(path)/\(controller).\(name)"
         }
-        let bytes = memoryBytes(limits)
-        let rounded = CgroupStep.Expectation.number(max(0, bytes - pageBytesMax + 1)...bytes)
-        let processes = kept(file("pids", "max"), "\(min(max(limits.pidsMax, 1), pidsMax))")
-        switch layout.version {
-        case .one:
-            let limit = file("memory", "limit_in_bytes")
-            let swap = file("memory", "memsw.limit_in_bytes")
-            return [
-                .setMemory(file: limit, swapFile: swap, bytes: bytes),
-                .expect(file: limit, rounded, optional: false),
-                .expect(file: swap, rounded, optional: true),
-            ] + processes
-        case .two:
-            let limit = file("memory", "max")
-            // No swap: a limit that can be escaped to disk is none. Absent on kernels without.
-            let swap = file("memory", "swap.max")
-            return [
-                .write(file: swap, value: "0", optional: true),
-                .setMemory(file: limit, swapFile: nil, bytes: bytes),
-                .expect(file: limit, rounded, optional: false),
-                .expect(file: swap, .words("0"), optional: true),
-            ] + processes
-        }
+        let isFirst = layout.version == .one
+        let change = MemoryChange(
+            file: file("memory", isFirst ? "limit_in_bytes" : "max"),
+            swapFile: file("memory", isFirst ? "memsw.limit_in_bytes" : "swap.max"),
+            softFile: isFirst ? nil : file("memory", "high"),
+            bytes: within(limits.memoryLimitBytes), swapBytes: max(limits.memorySwapBytes, 0))
+        let swap = isFirst ? change.totalBytes : min(change.swapBytes, MemoryChange.unlimited)
+        var steps: [CgroupStep] = [
+            .setMemory(change),
+            .expect(file: change.file, rounded(change.bytes), optional: false),
+            .expect(file: change.swapFile, rounded(swap), optional: true),
+        ]
+        let soft = limits.memorySoftBytes.map { within($0) } ?? MemoryChange.unlimited
+        let softFile = change.softFile ?? file("memory", "soft_limit_in_bytes")
+        steps += [
+            .write(file: softFile, value: change.text(soft), optional: true),
+            .expect(
+                file: softFile,
+                isFirst || limits.memorySoftBytes != nil ? rounded(soft) : .words("max"),
+                optional: true),
+        ]
+        return steps + kept(file("pids", "max"), "\(min(max(limits.pidsMax, 1), pidsMax))")
     }
 
-    /// Weight and quota of the processors.
+    /// Weight, quota and burst of the processors.
+    ///
+    /// The kernel refuses a quota below the burst, so the burst is taken away before the quota.
     private static func processor(
         layout: CgroupLayout, path: String, limits: CgroupLimits
     ) -> [CgroupStep] {
         let folder = "\(layout.mountPoint(of: "cpu") ?? "")/\(path)"
         let period = CgroupLimits.periodMicroseconds
-        switch layout.version {
-        case .one:
-            return kept("\(folder)/cpu.shares", "\(limits.shares)")
-                + kept("\(folder)/cpu.cfs_period_us", "\(period)")
+        let isFirst = layout.version == .one
+        let burst = "\(folder)/\(isFirst ? "cpu.cfs_burst_us" : "cpu.max.burst")"
+        let quota =
+            isFirst
+            ? kept("\(folder)/cpu.cfs_period_us", "\(period)")
                 + kept("\(folder)/cpu.cfs_quota_us", "\(limits.quotaMicroseconds)")
-        case .two:
-            return kept("\(folder)/cpu.weight", "\(limits.weight)")
-                + kept("\(folder)/cpu.max", "\(limits.quotaMicroseconds) \(period)")
-        }
+            : kept("\(folder)/cpu.max", "\(limits.quotaMicroseconds) \(period)")
+        return
+            (isFirst
+            ? kept("\(folder)/cpu.shares", "\(limits.shares)")
+            : kept("\(folder)/cpu.weight", "\(limits.weight)"))
+            + [.write(file: burst, value: "0", optional: true)] + quota
+            + kept(burst, "\(limits.burstMicroseconds)", optional: true)
     }
 
-    /// A value that the kernel keeps as it is, and the check that it did.
-    private static func kept(_ file: String, _ value: String) -> [CgroupStep] {
-        [
-            .write(file: file, value: value, optional: false),
-            .expect(file: file, .words(value), optional: false),
+    /// Weight and caps of input and output.
+    private static func inputAndOutput(
+        layout: CgroupLayout, path: String, limits: CgroupLimits, devices: [BlockDevice]
+    ) -> [CgroupStep] {
+        let isFirst = layout.version == .one
+        guard let mount = layout.mountPoint(of: layout.ioController) else { return [] }
+        let folder = "\(mount)/\(path)"
+        var steps: [CgroupStep] = []
+        if isFirst {
+            for name in ["blkio.bfq.weight", "blkio.weight"] {
+                // The CFQ scheduler of old kernels begins at 10.
+                let weight = name == "blkio.weight" ? max(limits.ioWeight, 10) : limits.ioWeight
+                steps += kept("\(folder)/\(name)", "\(weight)", optional: true)
+            }
+        } else {
+            for name in ["io.bfq.weight", "io.weight"] {
+                steps += kept(
+                    CgroupEntry(
+                        file: "\(folder)/\(name)", key: "default", value: "\(limits.ioWeight)",
+                        none: "\(CgroupLimits.ioWeightDefault)"), optional: true)
+            }
+        }
+        for device in devices {
+            for entry in caps(limits.io, isFirst: isFirst, folder: folder, device: device) {
+                steps += kept(entry, optional: !limits.io.hasCaps)
+            }
+        }
+        return steps
+    }
+
+    /// The entries of one device; a rate that is not limited takes an earlier limit away.
+    private static func caps(
+        _ io: IOSpec, isFirst: Bool, folder: String, device: BlockDevice
+    ) -> [CgroupEntry] {
+        let rates = [
+            ("read_bps", "rbps", io.readBytesPerSecond),
+            ("write_bps", "wbps", io.writeBytesPerSecond),
+            ("read_iops", "riops", io.readOperationsPerSecond),
+            ("write_iops", "wiops", io.writeOperationsPerSecond),
+        ]
+        guard !isFirst else {
+            return rates.map { name, _, rate in
+                CgroupEntry(
+                    file: "\(folder)/blkio.throttle.\(name)_device", key: "\(device)",
+                    value: "\(rate.map { max($0, 1) } ?? 0)", none: "0")
+            }
+        }
+        let value = rates.map { "\($0.1)=\($0.2.map { "\(max($0, 1))" } ?? "max")" }
+        return [
+            CgroupEntry(
+                file: "\(folder)/io.max", key: "\(device)", value: value.joined(separator: " "),
+                none: rates.map { "\($0.1)=max" }.joined(separator: " "))
         ]
     }
 
+    /// A value that the kernel keeps as it is, and the check that it did.
+    private static func kept(
+        _ file: String, _ value: String, optional: Bool = false
+    ) -> [CgroupStep] {
+        [
+            .write(file: file, value: value, optional: optional),
+            .expect(file: file, .words(value), optional: optional),
+        ]
+    }
+
+    private static func kept(_ entry: CgroupEntry, optional: Bool) -> [CgroupStep] {
+        [
+            .writeEntry(entry, optional: optional),
+            .expect(file: entry.file, .entry(entry), optional: optional),
+        ]
+    }
+
+    /// What the kernel makes of a number of bytes: whole pages, or as good as no limit.
+    private static func rounded(_ bytes: Int) -> CgroupStep.Expectation {
+        bytes >= MemoryChange.unlimited
+            ? .number(MemoryChange.unlimited...Int.max)
+            : .number(max(0, bytes - pageBytesMax + 1)...bytes)
+    }
+
     /// The limit within what every kernel takes: one page at least, and less than "no limit".
-    private static func memoryBytes(_ limits: CgroupLimits) -> Int {
-        min(max(limits.memoryLimitBytes, pageBytesMax), 1 << 60)
+    private static func within(_ bytes: Int) -> Int {
+        min(max(bytes, pageBytesMax), MemoryChange.unlimited)
     }
 
     /// The kernel's PID_MAX_LIMIT.
     private static let pidsMax = 4 << 20
+}
+
+/// A whole disk, by the numbers the kernel knows it by.
+package struct BlockDevice: Hashable, Sendable, Comparable, CustomStringConvertible {
+    /// The driver's number.
+    package var major: Int
+    /// The disk's number.
+    package var minor: Int
+
+    package init(major: Int, minor: Int) {
+        self.major = major
+        self.minor = minor
+    }
+
+    /// As the kernel writes it: `8:0`.
+    package var description: String { "\(major):\(minor)" }
+
+    package static func < (left: BlockDevice, right: BlockDevice) -> Bool {
+        (left.major, left.minor) < (right.major, right.minor)
+    }
 }

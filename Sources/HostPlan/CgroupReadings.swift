@@ -8,21 +8,91 @@ package struct CgroupUsage: Equatable, Sendable {
     package var memoryBytes: Int
     /// The most memory that was ever in use; 0 where the kernel does not say (before 5.19 on v2).
     package var memoryPeakBytes: Int
+    /// The hard limit of memory; nil without one.
+    package var memoryLimitBytes: Int?
+    /// Swap in use; 0 where the kernel does not count it.
+    package var swapBytes: Int
     /// How many processes the kernel killed because the limit was reached.
     package var outOfMemoryKills: Int
     /// Processes and threads there are.
     package var pids: Int
+    /// How its tasks waited for processors, memory and disks; nil where the kernel does not say.
+    package var pressure: CgroupPressure?
 
     package init(
         cpuMicroseconds: Int = 0, throttledMicroseconds: Int = 0, memoryBytes: Int = 0,
-        memoryPeakBytes: Int = 0, outOfMemoryKills: Int = 0, pids: Int = 0
+        memoryPeakBytes: Int = 0, memoryLimitBytes: Int? = nil, swapBytes: Int = 0,
+        outOfMemoryKills: Int = 0, pids: Int = 0, pressure: CgroupPressure? = nil
     ) {
         self.cpuMicroseconds = cpuMicroseconds
         self.throttledMicroseconds = throttledMicroseconds
         self.memoryBytes = memoryBytes
         self.memoryPeakBytes = memoryPeakBytes
+        self.memoryLimitBytes = memoryLimitBytes
+        self.swapBytes = swapBytes
         self.outOfMemoryKills = outOfMemoryKills
         self.pids = pids
+        self.pressure = pressure
+    }
+}
+
+/// How a group's tasks waited for what they needed (Documentation/accounting/psi.rst).
+package struct CgroupPressure: Equatable, Sendable {
+    /// How tasks waited for one resource.
+    package struct Waiting: Equatable, Sendable {
+        /// The part of the last ten seconds in which some task waited, in hundredths of a percent.
+        package var someOfTenSeconds: Int
+        /// The time in which some task waited, since the group was made.
+        package var someMicroseconds: Int
+        /// The time in which no task got on because all waited; 0 where the kernel does not say.
+        package var fullMicroseconds: Int
+
+        package init(someOfTenSeconds: Int, someMicroseconds: Int, fullMicroseconds: Int) {
+            self.someOfTenSeconds = someOfTenSeconds
+            self.someMicroseconds = someMicroseconds
+            self.fullMicroseconds = fullMicroseconds
+        }
+
+        /// Reads the text of a file such as `cpu.pressure`; nil when it is something else.
+        package init?(_ text: String) {
+            var lines: [Substring: [Substring: Substring]] = [:]
+            for line in text.utf8.split(separator: UInt8(ascii: "\n")).prefix(4) {
+                let words = Substring(line).split(separator: " ").prefix(8)
+                guard let kind = words.first else { continue }
+                for word in words.dropFirst() {
+                    let pair = word.split(separator: "=")
+                    if pair.count == 2 { lines[kind, default: [:]][pair[0]] = pair[1] }
+                }
+            }
+            guard let some = lines["some"], let total = some["total"].flatMap({ Int($0) }),
+                let share = some["avg10"].flatMap({ Waiting.hundredths($0) }), total >= 0
+            else { return nil }
+            self.init(
+                someOfTenSeconds: share, someMicroseconds: total,
+                fullMicroseconds: max(0, lines["full"]?["total"].flatMap { Int($0) } ?? 0))
+        }
+
+        /// `12.34` as 1234; nil for what is no percentage.
+        private static func hundredths(_ text: Substring) -> Int? {
+            let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+            guard parts.count == 2, parts[1].utf8.count == 2, let whole = Int(parts[0]),
+                let rest = Int(parts[1]), 0...100 ~= whole, 0...99 ~= rest
+            else { return nil }
+            return whole * 100 + rest
+        }
+    }
+
+    /// Waiting for processors.
+    package var cpu: Waiting
+    /// Waiting for memory.
+    package var memory: Waiting
+    /// Waiting for disks.
+    package var io: Waiting
+
+    package init(cpu: Waiting, memory: Waiting, io: Waiting) {
+        self.cpu = cpu
+        self.memory = memory
+        self.io = io
     }
 }
 
@@ -38,6 +108,10 @@ package enum CgroupReadings {
         case memory
         /// The most memory in use.
         case memoryPeak
+        /// The hard limit of memory.
+        case memoryLimit
+        /// Swap in use.
+        case swap
         /// Kills for want of memory.
         case outOfMemoryKills
         /// Processes and threads.
@@ -52,10 +126,14 @@ package enum CgroupReadings {
             case (.one, .throttled): ("cpu", "cpu.stat")
             case (.one, .memory): ("memory", "memory.usage_in_bytes")
             case (.one, .memoryPeak): ("memory", "memory.max_usage_in_bytes")
+            case (.one, .memoryLimit): ("memory", "memory.limit_in_bytes")
+            case (.one, .swap): ("memory", "memory.stat")
             case (.one, .outOfMemoryKills): ("memory", "memory.oom_control")
             case (.two, .cpu), (.two, .throttled): ("cpu", "cpu.stat")
             case (.two, .memory): ("memory", "memory.current")
             case (.two, .memoryPeak): ("memory", "memory.peak")
+            case (.two, .memoryLimit): ("memory", "memory.max")
+            case (.two, .swap): ("memory", "memory.swap.current")
             case (.two, .outOfMemoryKills): ("memory", "memory.events")
             case (_, .pids): ("pids", "pids.current")
             }
@@ -73,8 +151,18 @@ package enum CgroupReadings {
             number(of: "oom_kill", in: text)
         case (.two, .cpu): number(of: "usage_usec", in: text)
         case (.two, .throttled): number(of: "throttled_usec", in: text)
-        case (_, .memory), (_, .memoryPeak), (_, .pids): number(text)
+        case (.one, .swap): number(of: "total_swap", in: text)
+        case (_, .memoryLimit): number(text).flatMap { $0 < MemoryChange.unlimited ? $0 : nil }
+        case (_, .memory), (_, .memoryPeak), (_, .pids), (.two, .swap): number(text)
         }
+    }
+
+    /// The file that says how tasks waited for `cpu`, `memory` or `io`; version 1 has none.
+    package static func pressureFile(
+        _ resource: String, layout: CgroupLayout, path: String
+    ) -> String? {
+        guard layout.version == .two, let mount = layout.unifiedMount else { return nil }
+        return "\(mount)/\(path)/\(resource).pressure"
     }
 
     /// The processes in the text of `cgroup.procs`; never 0 or 1, which stand for others.

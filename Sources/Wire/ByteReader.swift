@@ -121,6 +121,13 @@ package struct ByteReader: Sendable {
     package mutating func readList<Value: WireCodable>(
         of type: Value.Type = Value.self, maximum: Int
     ) throws(WireError) -> [Value] {
+        try readList(maximum: maximum) { reader throws(WireError) in try Value(from: &reader) }
+    }
+
+    /// Reads a count of at most `maximum`, then as many elements, each by `element`.
+    package mutating func readList<Element>(
+        maximum: Int, _ element: (inout ByteReader) throws(WireError) -> Element
+    ) throws(WireError) -> [Element] {
         let count = try readUInt64()
         guard count <= UInt64(maximum) else {
             throw .tooLarge(what: "list", value: count, maximum: UInt64(maximum))
@@ -128,9 +135,9 @@ package struct ByteReader: Sendable {
         guard count <= UInt64(remaining) else {
             throw .truncated(needed: Int(count), have: remaining)
         }
-        var list: [Value] = []
+        var list: [Element] = []
         list.reserveCapacity(Int(count))
-        for _ in 0..<count { list.append(try Value(from: &self)) }
+        for _ in 0..<count { list.append(try element(&self)) }
         return list
     }
 

@@ -89,6 +89,28 @@ import Wire
         Broken("containers[0].memory.request") { $0.containers[0].memory.requestBytes = -1 },
         Broken("containers[0].memory.request") { $0.containers[0].memory.requestBytes = 1 << 30 },
         Broken("containers[0].pids") { $0.containers[0].pidsMax = 0 },
+        Broken("containers[0].cpu.burst") { $0.containers[0].cpu.burstMillicores = 501 },
+        Broken("containers[0].cpu.burst") { $0.containers[0].cpu.burstMillicores = -1 },
+        Broken("containers[0].cpu.limit") { $0.containers[0].cpu.cores = .dedicated },
+        Broken("containers[0].cpu.request") {
+            $0.containers[0].cpu = CPUSpec(
+                requestMillicores: 1_999, limitMillicores: 2_000, cores: .dedicated)
+        },
+        Broken("containers[0].memory.soft") { $0.containers[0].memory.softBytes = 1 << 30 },
+        Broken("containers[0].memory.soft") { $0.containers[0].memory.softBytes = 0 },
+        Broken("containers[0].memory.soft") { $0.containers[0].memory.softBytes = Int.max },
+        Broken("containers[0].memory.swap") { $0.containers[0].memory.swapBytes = -1 },
+        Broken("containers[0].memory.swap") { $0.containers[0].memory.swapBytes = Int.max },
+        Broken("containers[0].io.weight") { $0.containers[0].io.weight = 0 },
+        Broken("containers[0].io.weight") { $0.containers[0].io.weight = 1_001 },
+        Broken("containers[0].io.read") { $0.containers[0].io.readBytesPerSecond = 0 },
+        Broken("containers[0].io.write") { $0.containers[0].io.writeBytesPerSecond = Int.max },
+        Broken("containers[0].io.read-operations") {
+            $0.containers[0].io.readOperationsPerSecond = 1
+        },
+        Broken("containers[0].io.write-operations") {
+            $0.containers[0].io.writeOperationsPerSecond = -1
+        },
         Broken("network.egress") { $0.network.egressBitsPerSecond = -1 },
         Broken("network.ingress") { $0.network.ingressBitsPerSecond = 999 },
         Broken("network.egress") { $0.network.egress = BandwidthSpec() },
@@ -228,6 +250,67 @@ import Wire
         #expect(network.ingress == BandwidthSpec(bitsPerSecond: 7_000))
     }
 
+    /// Every limit set to something of its own.
+    static var limited: ServiceSpec {
+        var spec = good
+        spec.containers[0].cpu = CPUSpec(
+            requestMillicores: 2_000, limitMillicores: 2_000, burstMillicores: 300,
+            cores: .dedicated)
+        spec.containers[0].memory = MemorySpec(
+            requestBytes: 1 << 26, limitBytes: 1 << 27, softBytes: 3 << 25, swapBytes: 1 << 25)
+        spec.containers[0].io = IOSpec(
+            weight: 250, readBytesPerSecond: 1 << 20, writeBytesPerSecond: 1 << 21,
+            readOperationsPerSecond: 100, writeOperationsPerSecond: 200)
+        return spec
+    }
+
+    @Test("limits are read back as they were written, in both forms")
+    func limitsRoundTrip() throws {
+        #expect(SpecTests.limited.problems() == [])
+        #expect(try ServiceSpec(decoding: SpecTests.limited.encoded) == SpecTests.limited)
+        let json = try JSONEncoder().encode(SpecTests.limited)
+        #expect(try JSONDecoder().decode(ServiceSpec.self, from: json) == SpecTests.limited)
+    }
+
+    @Test("what version 1 wrote is read, and what it lacks has its default")
+    func versionOne() throws {
+        // Service "a": one container "b" of image "c", as the first version wrote it.
+        var writer = ByteWriter()
+        writer.write(byte: 1)
+        writer.write("a")
+        writer.write("default")
+        for number in [3, 50] { writer.write(number) }
+        writer.write(UInt64(1))
+        writer.write("b")
+        writer.write("c")
+        for _ in 0..<2 { writer.write(UInt64(0)) }
+        for number in [250, 500, 1 << 26, 1 << 27, 64] { writer.write(number) }
+        for _ in 0..<2 { writer.write(false) }
+        for _ in 0..<4 { writer.write(UInt64(0)) }
+        let old = ServiceSpec(
+            name: "a", sets: 3,
+            containers: [
+                ContainerSpec(
+                    name: "b", image: "c",
+                    cpu: CPUSpec(requestMillicores: 250, limitMillicores: 500),
+                    memory: MemorySpec(requestBytes: 1 << 26, limitBytes: 1 << 27), pidsMax: 64)
+            ], placement: PlacementSpec(spread: []))
+        #expect(try ServiceSpec(decoding: writer.bytes) == old)
+        for version in [0, 3, 255] as [UInt8] {
+            var bytes = writer.bytes
+            bytes[0] = version
+            #expect(throws: WireError.self) { try ServiceSpec(decoding: bytes) }
+        }
+        let json = """
+            {"name": "b", "image": "c", "command": [], "environment": [], "pidsMax": 64,
+             "cpu": {"requestMillicores": 250, "limitMillicores": 500},
+             "memory": {"requestBytes": 67108864, "limitBytes": 134217728}}
+            """
+        #expect(
+            try JSONDecoder().decode(ContainerSpec.self, from: Data(json.utf8))
+                == old.containers[0])
+    }
+
     @Test("slots, placements, phases and exits are read back as they were written")
     func partsRoundTrip() throws {
         let slot = SlotID(service: "web", ordinal: 3)
@@ -244,7 +327,7 @@ import Wire
     @Test("damaged bytes are refused or read, and never crash", arguments: [1, 2, 3] as [UInt64])
     func damagedBytes(seed: UInt64) {
         var random = RandomSource(seed: seed)
-        let good = SpecTests.good.encoded
+        let good = SpecTests.limited.encoded
         for length in good.indices {
             #expect(throws: WireError.self) { try ServiceSpec(decoding: Array(good[..<length])) }
         }

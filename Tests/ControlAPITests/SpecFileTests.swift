@@ -83,6 +83,22 @@ private let badFiles: [BadFile] = [
             "7:28 network.publish[0].port 0 is not allowed: from 1 to 65535",
         ]),
     BadFile(
+        name: "limits",
+        yaml: "service: web\ncontainers:\n- name: app\n  image: a\n"
+            + "  cpu: {limit: 500m, burst: 1, cores: pinned}\n"
+            + "  memory: {limit: 64Mi, soft: 65Mi, swap: -1}\n"
+            + "  io: {weight: 1.5, read: 20Mbit, write: 1kBps, writes: 5}\n",
+        problems: [
+            "5:29 containers[0].cpu.burst the burst 1 is not in 0 to the limit 500m, which is all the kernel saves up",
+            "5:39 containers[0].cpu.cores 'pinned' is not one of shared, dedicated",
+            "6:31 containers[0].memory.soft the soft limit 65Mi is above the limit 64Mi",
+            "6:43 containers[0].memory.swap '-1' is negative: write an amount of bytes like 64Mi, 1Gi or 500M",
+            "7:16 containers[0].io.weight '1.5' is not a whole number",
+            "7:27 containers[0].io.read '20Mbit' has the unknown unit 'Mbit': write a rate like 20MBps or 4MiBps",
+            "7:42 containers[0].io.write 1kBps is not allowed: from 64KiBps to 1024GiBps",
+            "7:49 containers[0].io.writes unknown key 'writes'; did you mean 'write'?",
+        ]),
+    BadFile(
         name: "a failure domain",
         yaml: "service: web\nplacement: {spread: [racks, planet]}\n" + container,
         problems: [
@@ -153,8 +169,9 @@ private let badFiles: [BadFile] = [
                 image: demo/web:1
                 command: [httpd, -f, -p, 8080]
                 env: {GREETING: hello, ANSWER: 42, NONE: }
-                cpu: {request: 250m, limit: 1.5}
-                memory: {request: 64Mi, limit: 128Mi}
+                cpu: {request: 250m, limit: 1.5, burst: 500m, cores: shared}
+                memory: {request: 64Mi, soft: 96Mi, limit: 128Mi, swap: 32Mi}
+                io: {weight: 200, read: 20MBps, write: 1MiBps, read-operations: 100, write-operations: 50}
                 pids: 100
             network: {egress: 50Mbit, ingress: 1Gbit, publish: [{port: 8080, host: 18080}]}
             placement: {datacenters: [a], spread: [rack, host], apart-from: [batch]}
@@ -170,9 +187,16 @@ private let badFiles: [BadFile] = [
                         EnvironmentVariable(name: "GREETING", value: "hello"),
                         EnvironmentVariable(name: "NONE", value: ""),
                     ],
-                    cpu: CPUSpec(requestMillicores: 250, limitMillicores: 1_500),
-                    memory: MemorySpec(requestBytes: 64 << 20, limitBytes: 128 << 20),
-                    pidsMax: 100)
+                    cpu: CPUSpec(
+                        requestMillicores: 250, limitMillicores: 1_500, burstMillicores: 500),
+                    memory: MemorySpec(
+                        requestBytes: 64 << 20, limitBytes: 128 << 20, softBytes: 96 << 20,
+                        swapBytes: 32 << 20),
+                    pidsMax: 100,
+                    io: IOSpec(
+                        weight: 200, readBytesPerSecond: 20_000_000,
+                        writeBytesPerSecond: 1 << 20, readOperationsPerSecond: 100,
+                        writeOperationsPerSecond: 50))
             ],
             network: NetworkSpec(
                 egressBitsPerSecond: 50_000_000, ingressBitsPerSecond: 1_000_000_000,
@@ -211,7 +235,9 @@ private let badFiles: [BadFile] = [
     func defaults() throws {
         let yaml = """
             service: a
-            containers: [{name: app, image: a, cpu: {limit: 50m}, memory: {request: 1Gi}}]
+            containers:
+              - {name: app, image: a, cpu: {limit: 50m}, memory: {request: 1Gi}}
+              - {name: pinned, image: a, cpu: {limit: 2, cores: dedicated}}
             ---
             service: b
             containers: [{name: app, image: b}]
@@ -222,6 +248,10 @@ private let badFiles: [BadFile] = [
         let first = try #require(specs.first?.containers.first)
         #expect(first.cpu == CPUSpec(requestMillicores: 50, limitMillicores: 50))
         #expect(first.memory == MemorySpec(requestBytes: 1 << 30, limitBytes: 1 << 30))
+        #expect(first.io == IOSpec())
+        // Nobody else may use dedicated cores, so all of them are set aside.
+        let pinned = try #require(specs.first?.containers.last).cpu
+        #expect(pinned.requestMillicores == 2_000 && pinned.cores == .dedicated)
         #expect(
             specs.last
                 == ServiceSpec(name: "b", containers: [ContainerSpec(name: "app", image: "b")]))

@@ -1,5 +1,6 @@
 import ClusterModel
 import EventLoop
+import Foundation
 import Glibc
 import HostControl
 import HostPlan
@@ -32,7 +33,8 @@ struct HostFixture {
     /// Runs the body on a prepared host (`network`: with bridge and table), and removes everything afterwards, also after a failure.
     static func with(
         network: Bool = true, datacenterNetworks: [IPv4Network] = [],
-        uplink: UplinkSetting = .unlimited, _ body: (HostFixture) async throws -> Void
+        uplink: UplinkSetting = .unlimited, diskPaths: [String] = [],
+        _ body: (HostFixture) async throws -> Void
     ) async throws {
         let number = count.add(1, ordering: .relaxed).newValue
         let loop = try EventLoop(name: "test")
@@ -40,7 +42,8 @@ struct HostFixture {
         let name = "shoalt-\(getpid())-\(number)"
         let settings = HostControlSettings(
             cgroupRoot: "\(name)/host", instance: "t\(getpid())x\(number)", bridge: "shoalt0",
-            datacenterNetworks: datacenterNetworks, uplink: uplink, networkNamespace: name)
+            datacenterNetworks: datacenterNetworks, uplink: uplink, networkNamespace: name,
+            diskPaths: diskPaths)
         try await commands.check(["ip", "netns", "add", name])
         var result = Result<Void, any Error>.success(())
         do {
@@ -76,7 +79,7 @@ struct HostFixture {
         let layout = await control.capabilities.cgroups
         let path = control.cgroupPath(slot: slot, container: container)
         var mounts: [String] = []
-        for controller in ["cpu", "cpuacct", "memory", "pids"] {
+        for controller in ["cpu", "cpuacct", "memory", "pids", "blkio"] {
             guard let mount = layout.mountPoint(of: controller), !mounts.contains(mount) else {
                 continue
             }
@@ -107,6 +110,41 @@ struct HostFixture {
             ["ip", "-n", "\(name)o", "-batch", "-"], input: Array(inside.utf8))
     }
 
+    /// Every file of a set's groups that holds a limit, with its text.
+    func limits(of slot: SlotID) async -> [String: String] {
+        let names = [
+            "cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_burst_us", "cpu.weight", "cpu.max",
+            "cpu.max.burst", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes",
+            "memory.soft_limit_in_bytes", "memory.max", "memory.high", "memory.swap.max",
+            "pids.max", "io.max", "io.bfq.weight", "io.weight", "blkio.bfq.weight",
+            "blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device",
+            "blkio.throttle.read_iops_device", "blkio.throttle.write_iops_device",
+            "cpuset.cpus", "cpuset.mems",
+        ]
+        var found: [String: String] = [:]
+        for mount in await control.capabilities.cgroups.allMountPoints {
+            let set = "\(mount)/\(settings.cgroupRoot)/\(slot)"
+            let groups = (try? FileManager.default.contentsOfDirectory(atPath: set)) ?? []
+            for folder in [set] + groups.map({ "\(set)/\($0)" }) {
+                for name in names {
+                    found["\(folder)/\(name)"] = try? String(
+                        contentsOfFile: "\(folder)/\(name)", encoding: .utf8)
+                }
+            }
+        }
+        return found
+    }
+
+    /// What a file of a container's group says, by controller; nil when it is not there.
+    func text(_ name: String, _ slot: SlotID, _ container: String? = nil) async -> String? {
+        let layout = await control.capabilities.cgroups
+        let controller = String(name.prefix { $0 != "." })
+        guard let mount = layout.mountPoint(of: controller) else { return nil }
+        let path = "\(mount)/\(settings.cgroupRoot)/\(slot)" + (container.map { "/\($0)" } ?? "")
+        return try? String(contentsOfFile: "\(path)/\(name)", encoding: .utf8)
+            .trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+
     /// Runs Python in a network namespace to its end.
     func python(_ script: String, namespace: String) async throws -> String {
         try await commands.check(
@@ -134,9 +172,14 @@ struct HostFixture {
 }
 
 /// Limits with some values of interest.
-func limits(cpu: Int = 1_000, memory: Int = 64 << 20, pids: Int = 64) -> CgroupLimits {
+func limits(
+    cpu: Int = 1_000, burst: Int = 0, cores: CoreClass = .shared, memory: Int = 64 << 20,
+    soft: Int? = nil, swap: Int = 0, pids: Int = 64, io: IOSpec = IOSpec()
+) -> CgroupLimits {
     CgroupLimits(
-        cpuRequestMillicores: cpu, cpuLimitMillicores: cpu, memoryLimitBytes: memory, pidsMax: pids)
+        cpuRequestMillicores: cpu, cpuLimitMillicores: cpu, cpuBurstMillicores: burst,
+        cores: cores, memoryLimitBytes: memory, memorySoftBytes: soft, memorySwapBytes: swap,
+        pidsMax: pids, io: io)
 }
 
 /// The slot with this ordinal of the tests' service.

@@ -9,8 +9,13 @@ private func text(_ steps: [CgroupStep]) -> String {
         case .makeDirectory(let path): "folder \(path)"
         case .write(let file, let value, let optional):
             "write \(file) \(value)\(optional ? " (optional)" : "")"
-        case .setMemory(let file, let swapFile, let bytes):
-            "memory \(file) \(bytes)\(swapFile.map { " with \($0)" } ?? "")"
+        case .handDown(let file, let controllers): "hand down \(file) \(controllers)"
+        case .writeEntry(let entry, let optional):
+            "write \(entry.file) \(entry.text)\(optional ? " (optional)" : "")"
+        case .setMemory(let change):
+            "memory \(change.file) \(change.bytes) swap \(change.swapFile) \(change.swapBytes)"
+        case .inform(let files, let sentence):
+            "inform unless \(files.joined(separator: ", ")): \(sentence)"
         case .expect(let file, let expectation, let optional):
             "expect \(file) \(expectation)\(optional ? " (optional)" : "")"
         }
@@ -28,40 +33,47 @@ struct CgroupPlanTests {
         let layout = try CgroupLayout.detect(mountInfo: MountTable.one, v2Controllers: nil)
         let steps = CgroupPlan.steps(
             layout: layout, root: "shoal", set: "web.3", containers: [("app", app)])
+        let lines = text(steps).replacing("/cg/cpu time/shoal/web.3", with: "CPU")
+            .replacing("/cg/rest/shoal/web.3", with: "REST")
+        let rest = ["REST/app", "REST"].map { group in
+            """
+            memory \(group)/memory.limit_in_bytes 134217728 swap \(group)/memory.memsw.limit_in_bytes 0
+            expect \(group)/memory.limit_in_bytes 134217728
+            expect \(group)/memory.memsw.limit_in_bytes 134217728 (optional)
+            write \(group)/memory.soft_limit_in_bytes -1 (optional)
+            expect \(group)/memory.soft_limit_in_bytes \(Int.max) (optional)
+            write \(group)/pids.max 100
+            expect \(group)/pids.max 100
+
+            """
+        }
+        let processor = ["CPU/app", "CPU"].map { group in
+            """
+
+            write \(group)/cpu.shares 256
+            expect \(group)/cpu.shares 256
+            write \(group)/cpu.cfs_burst_us 0 (optional)
+            write \(group)/cpu.cfs_period_us 100000
+            expect \(group)/cpu.cfs_period_us 100000
+            write \(group)/cpu.cfs_quota_us 50000
+            expect \(group)/cpu.cfs_quota_us 50000
+            write \(group)/cpu.cfs_burst_us 0 (optional)
+            expect \(group)/cpu.cfs_burst_us 0 (optional)
+            """
+        }
         #expect(
-            text(steps) == """
+            lines == """
                 folder /cg/cpu time/shoal
-                folder /cg/cpu time/shoal/web.3
-                folder /cg/cpu time/shoal/web.3/app
+                folder CPU
+                folder CPU/app
                 folder /cg/rest/shoal
-                folder /cg/rest/shoal/web.3
-                folder /cg/rest/shoal/web.3/app
-                memory /cg/rest/shoal/web.3/app/memory.limit_in_bytes 134217728 with \
-                /cg/rest/shoal/web.3/app/memory.memsw.limit_in_bytes
-                expect /cg/rest/shoal/web.3/app/memory.limit_in_bytes 134217728
-                expect /cg/rest/shoal/web.3/app/memory.memsw.limit_in_bytes 134217728 (optional)
-                write /cg/rest/shoal/web.3/app/pids.max 100
-                expect /cg/rest/shoal/web.3/app/pids.max 100
-                memory /cg/rest/shoal/web.3/memory.limit_in_bytes 134217728 with \
-                /cg/rest/shoal/web.3/memory.memsw.limit_in_bytes
-                expect /cg/rest/shoal/web.3/memory.limit_in_bytes 134217728
-                expect /cg/rest/shoal/web.3/memory.memsw.limit_in_bytes 134217728 (optional)
-                write /cg/rest/shoal/web.3/pids.max 100
-                expect /cg/rest/shoal/web.3/pids.max 100
-                write /cg/cpu time/shoal/web.3/cpu.cfs_quota_us -1
-                write /cg/cpu time/shoal/web.3/app/cpu.shares 256
-                expect /cg/cpu time/shoal/web.3/app/cpu.shares 256
-                write /cg/cpu time/shoal/web.3/app/cpu.cfs_period_us 100000
-                expect /cg/cpu time/shoal/web.3/app/cpu.cfs_period_us 100000
-                write /cg/cpu time/shoal/web.3/app/cpu.cfs_quota_us 50000
-                expect /cg/cpu time/shoal/web.3/app/cpu.cfs_quota_us 50000
-                write /cg/cpu time/shoal/web.3/cpu.shares 256
-                expect /cg/cpu time/shoal/web.3/cpu.shares 256
-                write /cg/cpu time/shoal/web.3/cpu.cfs_period_us 100000
-                expect /cg/cpu time/shoal/web.3/cpu.cfs_period_us 100000
-                write /cg/cpu time/shoal/web.3/cpu.cfs_quota_us 50000
-                expect /cg/cpu time/shoal/web.3/cpu.cfs_quota_us 50000
-                """)
+                folder REST
+                folder REST/app
+
+                """ + rest.joined() + """
+                    write CPU/cpu.cfs_burst_us 0 (optional)
+                    write CPU/cpu.cfs_quota_us -1
+                    """ + processor.joined())
     }
 
     @Test("version 2: controllers are handed down the path, swap is off, all dies at once")
@@ -73,27 +85,35 @@ struct CgroupPlanTests {
             containers: [("app", app), ("log", app)])
         let lines = text(steps).replacing("/sys/fs/cgroup", with: "").split(separator: "\n")
         #expect(
-            lines.prefix(13).joined(separator: "\n") == """
-                write /cgroup.subtree_control +cpu +memory +pids
+            lines.prefix(14).joined(separator: "\n") == """
+                hand down /cgroup.subtree_control +cpu +memory +pids
                 folder /shoal
-                write /shoal/cgroup.subtree_control +cpu +memory +pids
+                hand down /shoal/cgroup.subtree_control +cpu +memory +pids
                 folder /shoal/web.3
-                write /shoal/web.3/cgroup.subtree_control +cpu +memory +pids
+                hand down /shoal/web.3/cgroup.subtree_control +cpu +memory +pids
                 folder /shoal/web.3/app
                 folder /shoal/web.3/log
-                write /shoal/web.3/app/memory.swap.max 0 (optional)
-                memory /shoal/web.3/app/memory.max 134217728
+                memory /shoal/web.3/app/memory.max 134217728 swap /shoal/web.3/app/memory.swap.max 0
                 expect /shoal/web.3/app/memory.max 134217728
                 expect /shoal/web.3/app/memory.swap.max 0 (optional)
+                write /shoal/web.3/app/memory.high max (optional)
+                expect /shoal/web.3/app/memory.high max (optional)
                 write /shoal/web.3/app/pids.max 100
                 expect /shoal/web.3/app/pids.max 100
                 """)
         #expect(lines.contains("write /shoal/web.3/log/memory.oom.group 1 (optional)"))
         #expect(!lines.contains { $0.hasPrefix("write /shoal/web.3/memory.oom.group") })
-        #expect(lines.contains("memory /shoal/web.3/memory.max 268435456"))
+        #expect(
+            lines.contains(
+                "memory /shoal/web.3/memory.max 268435456 swap /shoal/web.3/memory.swap.max 0"))
         #expect(lines.contains("write /shoal/web.3/app/cpu.max 50000 100000"))
-        #expect(lines.suffix(4).first == "write /shoal/web.3/cpu.weight 20")
-        #expect(lines.last == "expect /shoal/web.3/cpu.max 100000 100000")
+        #expect(lines.contains("write /shoal/web.3/cpu.weight 20"))
+        #expect(
+            lines.suffix(3) == [
+                "expect /shoal/web.3/cpu.max 100000 100000",
+                "write /shoal/web.3/cpu.max.burst 0 (optional)",
+                "expect /shoal/web.3/cpu.max.burst 0 (optional)",
+            ])
     }
 
     @Test(
@@ -153,11 +173,25 @@ struct CgroupPlanTests {
             (.throttled, .two, "usage_usec 42\nuser_usec 1\nthrottled_usec 9\n", 9),
             (.outOfMemoryKills, .two, "low 0\noom 4\noom_kill 2\noom_group_kill 1\n", 2),
             (.memory, .two, "4096\n", 4_096), (.pids, .one, "12\n", 12),
+            (.memoryLimit, .two, "max\n", nil), (.memoryLimit, .two, "4096\n", 4_096),
+            (.memoryLimit, .one, "9223372036854771712\n", nil),
+            (.swap, .one, "swap 1\ntotal_swap 8192\n", 8_192), (.swap, .two, "12288\n", 12_288),
             (.memory, .two, "-1\n", nil), (.cpu, .one, "18446744073709551616\n", nil),
             (.cpu, .two, "usage_usec x\n", nil), (.pids, .two, "", nil),
         ]
         for (figure, version, text, value) in cases {
             #expect(CgroupReadings.value(figure, version: version, text: text) == value)
+        }
+        let one10 = "some avg10=1.25 avg60=0.00 avg300=0.00 total=77\n"
+        #expect(
+            CgroupPressure.Waiting(one10 + "full avg10=0.00 avg60=0.00 avg300=0.00 total=5\n")
+                == CgroupPressure.Waiting(
+                    someOfTenSeconds: 125, someMicroseconds: 77, fullMicroseconds: 5))
+        #expect(CgroupPressure.Waiting(one10)?.fullMicroseconds == 0)
+        for odd in [
+            "", "some", "some avg10=x total=1", "some avg10=101.00 total=1", "full total=1",
+        ] {
+            #expect(CgroupPressure.Waiting(odd) == nil)
         }
         #expect(CgroupReadings.processes("0\n1\n77\nx\n-3\n99999999999\n") == [77])
     }

@@ -5,7 +5,7 @@
 # The limits: of groups by themselves, and of containers as crun makes them. The whole of
 # ContainerRuntimeTests takes two minutes, process starts being slow in such a machine.
 TEST_FILTERS=(
-    'HostControlTests\.CgroupTests'
+    'HostControlTests\.(CgroupTests|MemoryAndBurstTests|DiskLimitTests)'
     'ContainerRuntimeTests\.ContainerTests/(lifecycle|sandbox|outOfMemory)'
 )
 # The machine's memory; taken from the host only as it is touched.
@@ -71,11 +71,13 @@ start_test_machine() {
     # Drivers that the kernel does not have inside, and an empty disk for the tests of volumes.
     echo "$USER_MODE_MODULES"/* > "$test_run/modules"
     truncate -s 4G "$test_run/disk"
+    # One more that takes room only as it is written to; the machine makes a file system on it.
+    truncate -s 1G "$test_run/files" || fail "cannot make a disk in $test_run"
     # A kernel that panics aborts its process: no core file of the machine's size.
     ulimit -c 0
     TMPDIR=$(memory_folder "$TEST_MEBIBYTES") setsid "$USER_MODE_KERNEL" \
         "mem=${TEST_MEBIBYTES}M" umid=test "uml_dir=$test_run/" \
-        "ubd0=$test_run/disk" rootfstype=hostfs rootflags=/ ro "init=$test_run/init" \
+        "ubd0=$test_run/disk" "ubd1=$test_run/files" rootfstype=hostfs rootflags=/ ro "init=$test_run/init" \
         con=null con0=null,fd:1 ssl=null quiet loglevel=1 \
         < /dev/null > "$test_run/console" 2>&1 &
     test_pid=$!
