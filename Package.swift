@@ -152,7 +152,9 @@ let package = Package(
             ["Base", "ClusterModel", "HostPlan", "EventLoop", "HostControl"]),
         tests(
             "ContainerRuntimeTests",
-            ["Base", "ClusterModel", "HostPlan", "EventLoop", "ContainerRuntime"]),
+            [
+                "Base", "ClusterModel", "HostPlan", "EventLoop", "HostControl", "ContainerRuntime",
+            ]),
         tests(
             "VolumeStoreTests",
             ["Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore"]),

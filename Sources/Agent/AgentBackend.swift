@@ -144,7 +144,9 @@ package struct AgentBackend: ControlBackend {
                     image: spec.containers.first { $0.name == container.name }?.image ?? "",
                     pid: container.running ? container.pid : nil, running: container.running,
                     restarts: container.restarts, exitCode: container.lastExit?.code,
-                    outOfMemory: container.lastExit?.outOfMemory)
+                    outOfMemory: container.lastExit?.outOfMemory,
+                    memoryPeakBytes: container.lastExit?.memory?.peakBytes,
+                    memoryLimitBytes: container.lastExit?.memory?.limitBytes)
             })
     }
 

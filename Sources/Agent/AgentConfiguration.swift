@@ -30,6 +30,8 @@ package struct AgentConfiguration: Hashable, Sendable {
     package var memoryBytes: Int?
     /// What all sets together may send, and receive, beyond the host.
     package var bandwidth: UplinkSetting
+    /// Groups beside ours and how many processors each has to itself.
+    package var reservedCores: [(group: String, processors: Int)]
     /// The most sets at once.
     package var setsMax: Int
     /// The name of the agent's cgroup in every hierarchy.
@@ -77,6 +79,7 @@ package struct ConfigurationKey: Sendable {
         ConfigurationKey(name: "cpu", defaultText: ""),
         ConfigurationKey(name: "memory", defaultText: ""),
         ConfigurationKey(name: "bandwidth", defaultText: ""),
+        ConfigurationKey(name: "reserved-cores", defaultText: ""),
         ConfigurationKey(name: "sets-max", defaultText: "200"),
         ConfigurationKey(name: "cgroup-root", defaultText: "shoal"),
         ConfigurationKey(name: "bridge", defaultText: "shoal0"),
@@ -153,6 +156,7 @@ extension AgentConfiguration {
         } catch {
             throw ConfigurationError("cpu or memory: \(error)")
         }
+        reservedCores = try AgentConfiguration.reservedCores(text("reserved-cores"))
         guard let most = Int(text("sets-max")), (1...250).contains(most) else {
             throw ConfigurationError(
                 "sets-max: \(text("sets-max")) is no number from 1 to 250 (a host's own network has room for 250)"
@@ -201,6 +205,26 @@ extension AgentConfiguration {
             throw ConfigurationError("bandwidth: \(text) is not between 1Mbit and 1Tbit")
         }
         return .fixed(rate)
+    }
+
+    /// Reads `machine.slice=2,other.slice=1`; what the groups are named is checked where it matters.
+    private static func reservedCores(
+        _ text: String
+    ) throws(ConfigurationError) -> [(group: String, processors: Int)] {
+        var reserved: [(group: String, processors: Int)] = []
+        for part in text.split(separator: ",") {
+            let pair = part.split(separator: "=", omittingEmptySubsequences: false).map {
+                $0.trimmingCharacters(in: .whitespaces)
+            }
+            guard pair.count == 2, !pair[0].isEmpty, let processors = Int(pair[1]), processors > 0
+            else {
+                throw ConfigurationError(
+                    "reserved-cores: `\(part.prefix(60))` is no group and number such as machine.slice=2"
+                )
+            }
+            reserved.append((pair[0], processors))
+        }
+        return reserved
     }
 
     private static func folder(
@@ -286,6 +310,9 @@ extension AgentConfiguration {
             }
             if let sequence = value.sequence {
                 texts[name] = sequence.compactMap(\.string).joined(separator: ",")
+            } else if name == "reserved-cores", let pairs = value.mapping {
+                texts[name] = pairs.map { "\($0.string ?? "")=\($1.string ?? "")" }
+                    .joined(separator: ",")
             } else if let scalar = value.scalar {
                 texts[name] = scalar.string == "null" || scalar.string == "~" ? "" : scalar.string
             } else {

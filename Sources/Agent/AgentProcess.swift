@@ -198,8 +198,10 @@ package enum AgentProcess {
                 cgroupRoot: configuration.cgroupRoot, instance: instance,
                 bridge: configuration.bridge, clusterNetwork: network,
                 datacenterNetworks: configuration.datacenterNetworks,
-                uplink: configuration.bandwidth, diskPaths: [configuration.dataFolder]),
-            commands: commands)
+                uplink: configuration.bandwidth, diskPaths: [configuration.dataFolder],
+                reservations: configuration.reservedCores.map {
+                    CoreSetPlan.Reservation(group: $0.group, processors: $0.processors)
+                }), commands: commands)
     }
 
     /// What the host offers at its start; a configuration that offers more is refused.

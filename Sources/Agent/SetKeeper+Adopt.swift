@@ -13,6 +13,7 @@ extension SetKeeper {
         for name in unreadable {
             log.error("the set record \(name) cannot be read; its set is left alone")
         }
+        await adoptCores(of: found)
         let containers = try await runtime.containers()
         var observations: [SetObservation] = []
         for record in found {
@@ -46,7 +47,8 @@ extension SetKeeper {
             } else if record.started {
                 set.exits[container.container] = ContainerExit(
                     code: container.exit?.code ?? 137,
-                    outOfMemory: container.exit?.outOfMemory ?? false)
+                    outOfMemory: container.exit?.outOfMemory ?? false,
+                    memory: usage.flatMap { memoryAtExit($0) })
             }
         }
         guard record.started else { return set }

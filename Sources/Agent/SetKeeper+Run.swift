@@ -128,6 +128,13 @@ extension SetKeeper {
         try await ensureGroups(of: record)
         let usage = try? await host.usage(slot: record.slot, container: container.name)
         let process = try await runtime.create(launch)
+        do {
+            // The OCI runtime writes limits too: crun, for one, lifts that of swap on version 1.
+            try await ensureGroups(of: record)
+        } catch {
+            try? await runtime.delete(id)
+            throw error
+        }
         sets[record.slot]?.oomKillsBefore[container.name] = usage?.outOfMemoryKills ?? 0
         sets[record.slot]?.exits[container.name] = nil
         sets[record.slot]?.pids[container.name] = Int(process.pid)
@@ -266,11 +273,12 @@ extension SetKeeper {
             let kills = usage?.outOfMemoryKills ?? 0
             let before = sets[slot]?.oomKillsBefore[container.name] ?? 0
             let exit = ContainerExit(
-                code: notice.code, outOfMemory: notice.outOfMemory || kills > before)
+                code: notice.code, outOfMemory: notice.outOfMemory || kills > before,
+                memory: usage.flatMap { memoryAtExit($0) })
             sets[slot]?.pids[container.name] = nil
             sets[slot]?.exits[container.name] = exit
             log.info(
-                "\(slot)/\(container.name) ended with \(exit.code)\(exit.outOfMemory ? ", out of memory" : "")"
+                "\(slot)/\(container.name) ended with \(exit.code)\(exit.outOfMemory ? ": \(exit.outOfMemoryReason)" : "")"
             )
             publish()
             tell(slot, sets[slot]?.record.started == true ? .started : .starting)

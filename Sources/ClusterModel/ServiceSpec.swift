@@ -74,6 +74,21 @@ package struct ContainerSpec: Hashable, Sendable, Codable {
 }
 
 // Records of an earlier version lack what came later: see LimitSpecs.swift.
+extension ServiceSpec {
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            name: try fields.decode(String.self, forKey: .name),
+            pool: try fields.decode(String.self, forKey: .pool),
+            sets: try fields.decode(Int.self, forKey: .sets),
+            priority: try fields.decode(Int.self, forKey: .priority),
+            containers: try fields.decode([ContainerSpec].self, forKey: .containers),
+            network: try fields.decode(NetworkSpec.self, forKey: .network),
+            placement: try fields.decode(PlacementSpec.self, forKey: .placement),
+            volumes: try fields.decodeIfPresent([VolumeSpec].self, forKey: .volumes) ?? [])
+    }
+}
+
 extension ContainerSpec {
     package init(from decoder: any Decoder) throws {
         let fields = try decoder.container(keyedBy: CodingKeys.self)

@@ -60,11 +60,25 @@ extension SetPhase: WireCodable {
 extension ContainerExit: WireCodable {
     package func encode(into writer: inout ByteWriter) {
         writer.write(code)
-        writer.write(outOfMemory)
+        guard outOfMemory, let memory else { return writer.write(outOfMemory) }
+        // Beyond the two truth values of the first version: killed, and with what in use.
+        writer.write(byte: 2)
+        writer.write(memory.peakBytes)
+        writer.write(memory.limitBytes)
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
-        self.init(code: try reader.readInt(), outOfMemory: try reader.readBool())
+        let code = try reader.readInt()
+        switch try reader.readByte() {
+        case 0: self.init(code: code)
+        case 1: self.init(code: code, outOfMemory: true)
+        case 2:
+            self.init(
+                code: code, outOfMemory: true,
+                memory: MemoryAtExit(
+                    peakBytes: try reader.readInt(), limitBytes: try reader.readInt()))
+        case let other: throw .unknownCase(what: "container exit", value: UInt64(other))
+        }
     }
 }
 

@@ -74,9 +74,34 @@ package struct ContainerExit: Hashable, Sendable, Codable {
     package var code: Int
     /// True when the kernel killed it for exceeding its memory limit.
     package var outOfMemory: Bool
+    /// What it had used by then; nil when the kernel does not say, or it ended otherwise.
+    package var memory: MemoryAtExit?
 
-    package init(code: Int, outOfMemory: Bool = false) {
+    package init(code: Int, outOfMemory: Bool = false, memory: MemoryAtExit? = nil) {
         self.code = code
         self.outOfMemory = outOfMemory
+        self.memory = outOfMemory ? memory : nil
+    }
+
+    /// Why the kernel killed it for lack of memory, in words: `it used ...`.
+    package var outOfMemoryReason: String {
+        let figures = memory.map {
+            " (used \(Quantity.display(bytes: $0.peakBytes)) of limit "
+                + "\(Quantity.display(bytes: $0.limitBytes)))"
+        }
+        return "it used more memory than its limit" + (figures ?? "")
+    }
+}
+
+/// A container's memory when the kernel killed it.
+package struct MemoryAtExit: Hashable, Sendable, Codable {
+    /// The most it had used.
+    package var peakBytes: Int
+    /// Its limit.
+    package var limitBytes: Int
+
+    package init(peakBytes: Int, limitBytes: Int) {
+        self.peakBytes = peakBytes
+        self.limitBytes = limitBytes
     }
 }

@@ -29,11 +29,12 @@ extension ReplicatedState {
         let subject = record.slot.description
         for container in status.containers {
             let before = record.report?.containers.first { $0.name == container.name }
-            guard container.ranOutOfMemory(since: before) else { continue }
+            guard container.ranOutOfMemory(since: before), let exit = container.lastExit else {
+                continue
+            }
             change.note(
                 .setOutOfMemory, subject,
-                "container \(container.name) was killed on \(host): "
-                    + "it used more memory than its limit")
+                "container \(container.name) was killed on \(host): \(exit.outOfMemoryReason)")
         }
         if let revision = record.report?.revision, revision != status.revision, revision > 0 {
             change.note(

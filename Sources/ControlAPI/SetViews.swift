@@ -14,6 +14,10 @@ package struct ContainerView: Codable, Hashable, Sendable {
     package var exitCode: Int?
     /// True when the kernel ended it for exceeding its memory limit.
     package var outOfMemory: Bool?
+    /// The most memory it had used when the kernel ended it for that; absent otherwise.
+    package var memoryPeakBytes: Int?
+    /// Its memory limit then.
+    package var memoryLimitBytes: Int?
 
     package init(
         name: String,
@@ -22,7 +26,9 @@ package struct ContainerView: Codable, Hashable, Sendable {
         running: Bool,
         restarts: Int,
         exitCode: Int? = nil,
-        outOfMemory: Bool? = nil
+        outOfMemory: Bool? = nil,
+        memoryPeakBytes: Int? = nil,
+        memoryLimitBytes: Int? = nil
     ) {
         self.name = name
         self.image = image
@@ -31,6 +37,8 @@ package struct ContainerView: Codable, Hashable, Sendable {
         self.restarts = restarts
         self.exitCode = exitCode
         self.outOfMemory = outOfMemory
+        self.memoryPeakBytes = memoryPeakBytes
+        self.memoryLimitBytes = memoryLimitBytes
     }
 }
 

@@ -18,12 +18,14 @@ extension HostControl {
         let path = "\(settings.cgroupRoot)/\(slot)"
         let folders = capabilities.cgroups.allMountPoints.map { "\($0)/\(path)" }
             .filter { KernelFile.exists($0) }
-        guard !folders.isEmpty else { return }
+        guard !folders.isEmpty else { return try releaseCores(of: slot) }
         let clock = ContinuousClock()
         let deadline = clock.now + HostControl.removalPatience
         while true {
             let processes = killProcesses(in: folders)
-            if processes.isEmpty, folders.allSatisfy({ removeGroup($0) }) { return }
+            if processes.isEmpty, folders.allSatisfy({ removeGroup($0) }) {
+                return try releaseCores(of: slot)
+            }
             guard clock.now < deadline else {
                 throw HostControlError.processesRemain(path: path, processes: processes)
             }

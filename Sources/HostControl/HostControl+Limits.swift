@@ -10,7 +10,8 @@ extension HostControl {
     /// everything that was asked for but has no effect on this machine, though no wall is missing.
     ///
     /// Throws `limitNotTaken` with file, wanted and got when the kernel keeps another value,
-    /// `memoryInUse` when memory cannot shrink without killing, `kernelLacks` when the machine cannot
+    /// `memoryInUse` when memory cannot shrink without killing, `notEnoughCores` when too few are free
+    /// to dedicate, `kernelLacks` when the machine cannot
     /// keep a limit at all, and `notRestored` when, after a failure, a former value did not return.
     @discardableResult
     package func ensureSetCgroup(
@@ -25,15 +26,21 @@ extension HostControl {
             containers: containers, devices: disks.devices)
         for step in steps where step.isMaking { try apply(step) }
         let limiting = steps.filter { !$0.isMaking }
+        let cores = try changeCores(of: slot, containers: containers)
         if !isInPlace(limiting) {
             var journal = LimitJournal()
             do {
                 for step in limiting { try await applyPatiently(step, &journal) }
             } catch {
-                throw await restored(journal, after: error)
+                let failure = await restored(journal, after: error)
+                do { try restoreCores(of: slot, former: cores.former) } catch {
+                    throw HostControlError.notRestored(
+                        after: "\(failure)", failures: ["\(error)"])
+                }
+                throw failure
             }
         }
-        return disks.notices + sentences(of: limiting)
+        return disks.notices + cores.notices + sentences(of: limiting)
             + weightNotices(of: containers.map(\.limits), on: disks.devices, slot: slot)
     }
 
@@ -189,11 +196,17 @@ extension HostControl {
         // nil without swap accounting: memory with swap is then not counted.
         let total = number(in: change.swapFile)
         func write(_ bytes: Int, to file: String, usage: String) throws(HostControlError) {
-            do {
-                try KernelFile.write(change.text(bytes), to: file)
-            } catch .file(_, _, let code) where code == EBUSY {
-                let used = number(in: "\(folder(of: file))/\(usage)")
-                throw .memoryInUse(file: file, wanted: bytes, used: used ?? 0)
+            for attempt in 1... {
+                do {
+                    return try KernelFile.write(change.text(bytes), to: file)
+                } catch .file(_, _, let code) where code == EBUSY {
+                    let used = number(in: "\(folder(of: file))/\(usage)") ?? 0
+                    // What each processor keeps in stock comes back a moment later than it is asked
+                    // for: where the figure says that it fits by now, it does.
+                    guard used <= bytes, attempt < 50 else {
+                        throw .memoryInUse(file: file, wanted: bytes, used: used)
+                    }
+                }
             }
         }
         let usage = "memory.memsw.usage_in_bytes"

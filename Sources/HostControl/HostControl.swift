@@ -27,6 +27,8 @@ package actor HostControl {
     /// What the machine offers.
     package internal(set) var capabilities: HostCapabilities
 
+    /// Who runs on which processors.
+    var cores = CoreBook()
     let names: NetworkNames
     let commands: CommandRunner
     /// The network of this host; nil until `prepare` knows its subnet.
@@ -61,6 +63,11 @@ package actor HostControl {
             throw .programMissing(program: program, package: package)
         }
         let cgroups = try HostControl.detectCgroups()
+        guard settings.reservations.isEmpty || cgroups.mountPoint(of: "cpuset") != nil else {
+            throw .kernelLacks(
+                feature: "reserved cores",
+                cause: "control groups have no `cpuset` controller here")
+        }
         self.settings = settings
         self.names = names
         self.commands = commands
@@ -73,6 +80,7 @@ package actor HostControl {
     package func machineFacts() throws(HostControlError) -> MachineFacts {
         var facts = try MachineFacts.read(layout: capabilities.cgroups)
         facts.bandwidthBitsPerSecond = try uplinkBitsPerSecond()
+        facts.processorCount = max(0, facts.processorCount - (try reservedProcessorCount()))
         return facts
     }
 

@@ -26,6 +26,8 @@ package enum HostControlError: Error, Sendable, CustomStringConvertible {
     case limitNotTaken(file: String, wanted: String, got: String)
     /// Memory cannot shrink: this much is in use and cannot be reclaimed.
     case memoryInUse(file: String, wanted: Int, used: Int)
+    /// Too few whole cores are neither dedicated nor reserved.
+    case notEnoughCores(container: String, wanted: Int, free: Int)
     /// After a failure these former values did not return.
     case notRestored(after: String, failures: [String])
     /// There is no such group.
@@ -62,6 +64,9 @@ package enum HostControlError: Error, Sendable, CustomStringConvertible {
         case .memoryInUse(let file, let wanted, let used):
             "cannot lower \(file) to \(wanted) bytes: \(used) are in use and cannot be "
                 + "reclaimed; ask for more, or restart the container first"
+        case .notEnoughCores(let container, let wanted, let free):
+            "cannot dedicate \(wanted) cores to \(container): at most \(max(free, 0)) are free here, "
+                + "since one whole core stays shared; ask for fewer, or for `cores: shared`"
         case .notRestored(let failure, let failures):
             "\(failure); and the former limits did not all return: "
                 + "\(failures.prefix(3).joined(separator: "; ")); set the limits again"

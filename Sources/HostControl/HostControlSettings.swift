@@ -27,12 +27,14 @@ package struct HostControlSettings: Sendable {
     /// Paths on the disks whose input and output are limited: where images and the files of
     /// containers are.
     package var diskPaths: [String]
+    /// Groups beside ours that have cores to themselves, such as `machine.slice` of virtual machines.
+    package var reservations: [CoreSetPlan.Reservation]
 
     package init(
         cgroupRoot: String = "shoal", instance: String, bridge: String = "shoal0",
         clusterNetwork: IPv4Network = .clusterDefault, datacenterNetworks: [IPv4Network] = [],
         uplink: UplinkSetting = .unlimited, networkNamespace: String? = nil,
-        diskPaths: [String] = []
+        diskPaths: [String] = [], reservations: [CoreSetPlan.Reservation] = []
     ) {
         self.cgroupRoot = cgroupRoot
         self.instance = instance
@@ -42,6 +44,7 @@ package struct HostControlSettings: Sendable {
         self.uplink = uplink
         self.networkNamespace = networkNamespace
         self.diskPaths = diskPaths
+        self.reservations = reservations
     }
 
     /// The most networks of the datacentre: each is a filter that every packet of some sets passes.
@@ -73,6 +76,24 @@ package struct HostControlSettings: Sendable {
         }
         if case .fixed(let rate) = uplink, !UplinkSetting.fixedRange.contains(rate) {
             problems.append("uplink must be 1Mbit to 1Tbit, not \(rate) bits per second")
+        }
+        for reservation in reservations {
+            let parts = reservation.group.split(separator: "/", omittingEmptySubsequences: false)
+            if !(1...4 ~= parts.count) || !parts.allSatisfy({ isFolderName($0) }) {
+                problems.append(
+                    "the reserved group `\(reservation.group.prefix(128))` must be one to four folder names joined by `/`, "
+                        + "such as machine.slice")
+            }
+            if !(1...ProcessorList.numberMax ~= reservation.processors) {
+                problems.append(
+                    "the reserved group \(reservation.group.prefix(128)) must have 1 core or more, not "
+                        + "\(reservation.processors)")
+            }
+        }
+        if Set(reservations.map(\.group)).count != reservations.count
+            || reservations.contains(where: { $0.group == cgroupRoot })
+        {
+            problems.append("each reserved group must be there once, and not be our own")
         }
         if let networkNamespace, !isFolderName(networkNamespace[...]) {
             problems.append("networkNamespace `\(networkNamespace)` must be a plain name")

@@ -4,7 +4,8 @@ import HostPlan
 
 /// What the machine is, as the agent tells its peers.
 package struct MachineFacts: Equatable, Sendable {
-    /// Processors that this process may use: affinity and cpuset are heeded.
+    /// Processors that this process may use, less those reserved for groups beside ours: affinity
+    /// and cpuset are heeded.
     package var processorCount: Int
     /// Memory in bytes: the machine's, or less when its control groups have a lower limit.
     package var memoryBytes: Int

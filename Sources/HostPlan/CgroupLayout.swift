@@ -94,7 +94,7 @@ package struct CgroupLayout: Equatable, Sendable {
 
     /// The controllers whose files we use, as far as the machine has them.
     package var usedControllers: [String] {
-        (CgroupLayout.neededControllers + [ioController])
+        (CgroupLayout.neededControllers + [ioController, "cpuset"])
             .filter { mountPoint(of: $0) != nil }
     }
 

@@ -143,7 +143,7 @@ package enum CgroupPlan {
     /// The version 1 mounts that hold limits or figures we read, each once.
     private static func usedMounts(_ layout: CgroupLayout) -> [String] {
         var mounts: [String] = []
-        for controller in ["cpu", "cpuacct", "memory", "pids", "blkio"] {
+        for controller in ["cpu", "cpuacct", "memory", "pids", "blkio", "cpuset"] {
             guard let mount = layout.mountPoint(of: controller), !mounts.contains(mount) else {
                 continue
             }

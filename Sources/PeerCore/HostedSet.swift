@@ -68,7 +68,7 @@ struct HostedSet: Sendable {
         }
         let cause =
             exit.outOfMemory
-            ? "was killed: it used more memory than its limit" : "exited with \(exit.code)"
+            ? "was killed: \(exit.outOfMemoryReason)" : "exited with \(exit.code)"
         return "container \(dead.name) \(cause); restart \(dead.restarts + 1) is due"
     }
 }

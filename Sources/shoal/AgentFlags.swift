@@ -27,6 +27,11 @@ struct AgentFlags: ParsableArguments {
             "What all sets may send, and receive, beyond the host, such as 1Gbit; or none.",
             valueName: "rate"))
     var bandwidth: String?
+    @Option(
+        help: ArgumentHelp(
+            "Processors that other groups have to themselves, such as machine.slice=2.",
+            valueName: "list"))
+    var reservedCores: String?
     @Option(help: ArgumentHelp("The most sets at once.", valueName: "number"))
     var setsMax: String?
     @Option(help: ArgumentHelp("The agent's cgroup in every hierarchy.", valueName: "name"))
@@ -54,9 +59,10 @@ struct AgentFlags: ParsableArguments {
         let all: [String: String?] = [
             "name": name, "data": data, "socket": socket,
             "address": address, "datacenter": datacenter, "rack": rack, "pool": pool, "cpu": cpu,
-            "memory": memory, "bandwidth": bandwidth, "sets-max": setsMax,
-            "cgroup-root": cgroupRoot, "bridge": bridge, "cluster-network": clusterNetwork,
-            "datacenter-networks": datacenterNetworks, "runtime": runtime, "monitor": monitor,
+            "memory": memory, "bandwidth": bandwidth, "reserved-cores": reservedCores,
+            "sets-max": setsMax, "cgroup-root": cgroupRoot, "bridge": bridge,
+            "cluster-network": clusterNetwork, "datacenter-networks": datacenterNetworks,
+            "runtime": runtime, "monitor": monitor,
             "thin-pool": thinPool, "keep-deleted": keepDeleted,
         ]
         return all.compactMapValues { $0 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import ClusterModel
 import ControlAPI
 
 /// `shoal sets`.
@@ -37,8 +38,14 @@ struct SetsCommand: ListingCommand {
     private func exits(of set: SetView) -> String {
         set.containers.compactMap { container in
             guard let code = container.exitCode, !container.running else { return nil }
-            let cause = container.outOfMemory == true ? " (out of memory)" : ""
-            return "\(container.name) exited with \(code)\(cause)"
+            guard container.outOfMemory == true else {
+                return "\(container.name) exited with \(code)"
+            }
+            let memory = container.memoryPeakBytes.flatMap { peak in
+                container.memoryLimitBytes.map { MemoryAtExit(peakBytes: peak, limitBytes: $0) }
+            }
+            let exit = ContainerExit(code: code, outOfMemory: true, memory: memory)
+            return "\(container.name) was killed: \(exit.outOfMemoryReason)"
         }.joined(separator: "; ")
     }
 }

@@ -309,6 +309,12 @@ import Wire
         #expect(
             try JSONDecoder().decode(ContainerSpec.self, from: Data(json.utf8))
                 == old.containers[0])
+        let service = """
+            {"name": "a", "pool": "default", "sets": 3, "priority": 50, "containers": [\(json)],
+             "network": {"publish": []},
+             "placement": {"datacenters": [], "spread": [], "apartFrom": []}}
+            """
+        #expect(try JSONDecoder().decode(ServiceSpec.self, from: Data(service.utf8)) == old)
     }
 
     @Test("slots, placements, phases and exits are read back as they were written")
@@ -322,6 +328,14 @@ import Wire
         }
         let exit = ContainerExit(code: 137, outOfMemory: true)
         #expect(try ContainerExit(decoding: exit.encoded) == exit)
+        // What the first version wrote.
+        #expect(try ContainerExit(decoding: [0x92, 0x02, 1]) == exit)
+        let told = ContainerExit(
+            code: 137, outOfMemory: true,
+            memory: MemoryAtExit(peakBytes: 64 << 20, limitBytes: 65 << 20))
+        #expect(try ContainerExit(decoding: told.encoded) == told)
+        #expect(told.outOfMemoryReason.hasSuffix("(used 64 MiB of limit 65 MiB)"))
+        #expect(throws: WireError.self) { try ContainerExit(decoding: [0, 3]) }
     }
 
     @Test("damaged bytes are refused or read, and never crash", arguments: [1, 2, 3] as [UInt64])

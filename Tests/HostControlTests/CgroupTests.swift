@@ -13,6 +13,7 @@ struct CgroupTests {
         try await HostFixture.with(network: false) { host in
             try await host.control.ensureSetCgroup(
                 slot: web(0), containers: [("app", limits(cpu: 200))])
+            try await host.makeHeavy()
             let started = ContinuousClock.now
             _ = try await host.run(
                 "timeout 1.5 sh -c 'while :; do :; done'", slot: web(0), container: "app")

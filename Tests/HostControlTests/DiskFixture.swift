@@ -33,8 +33,10 @@ struct DiskFixture {
     }
 
     /// Makes a file system of so many MiB, and removes all of it afterwards, also after a failure.
+    ///
+    /// `uncached` is as slow as the machine's own disk: the file behind it is not in memory.
     static func with(
-        mebibytes: Int, _ body: (DiskFixture) async throws -> Void
+        mebibytes: Int, uncached: Bool = false, _ body: (DiskFixture) async throws -> Void
     ) async throws {
         let loop = try EventLoop(name: "disk")
         defer { loop.stop() }
@@ -44,7 +46,9 @@ struct DiskFixture {
         let base = try #require(made)
         defer { try? FileManager.default.removeItem(atPath: base) }
         try await commands.check(["truncate", "-s", "\(mebibytes)M", "\(base)/file"])
-        let shown = try await commands.check(["losetup", "--find", "--show", "\(base)/file"])
+        let shown = try await commands.check([
+            "losetup", "--find", "--show", "--direct-io=\(uncached ? "on" : "off")", "\(base)/file",
+        ])
         let device = shown.outputText.trimmingCharacters(in: .whitespacesAndNewlines)
         var result = Result<Void, any Error>.success(())
         do {

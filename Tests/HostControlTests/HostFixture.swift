@@ -79,7 +79,7 @@ struct HostFixture {
         let layout = await control.capabilities.cgroups
         let path = control.cgroupPath(slot: slot, container: container)
         var mounts: [String] = []
-        for controller in ["cpu", "cpuacct", "memory", "pids", "blkio"] {
+        for controller in ["cpu", "cpuacct", "memory", "pids", "blkio", "cpuset"] {
             guard let mount = layout.mountPoint(of: controller), !mounts.contains(mount) else {
                 continue
             }
@@ -108,6 +108,20 @@ struct HostFixture {
             ["ip", "-n", name, "-batch", "-"], input: Array(lines.utf8))
         try await commands.check(
             ["ip", "-n", "\(name)o", "-batch", "-"], input: Array(inside.utf8))
+    }
+
+    /// Gives this host's groups so much weight that what else the machine does cannot keep them from
+    /// their quotas; sets exist already.
+    func makeHeavy() async throws {
+        let layout = await control.capabilities.cgroups
+        let (file, weight) =
+            layout.version == .one ? ("cpu.shares", "262144") : ("cpu.weight", "10000")
+        let mount = layout.mountPoint(of: "cpu") ?? ""
+        for folder in [name, settings.cgroupRoot] {
+            try await commands.check([
+                "sh", "-c", "echo \(weight) > '\(mount)/\(folder)/\(file)'",
+            ])
+        }
     }
 
     /// Every file of a set's groups that holds a limit, with its text.
@@ -173,7 +187,8 @@ struct HostFixture {
 
 /// Limits with some values of interest.
 func limits(
-    cpu: Int = 1_000, burst: Int = 0, cores: CoreClass = .shared, memory: Int = 64 << 20,
+    cpu: Int = 1_000, burst: Int = 0, cores: CoreClass = .shared,
+    memory: Int = 64 << 20,
     soft: Int? = nil, swap: Int = 0, pids: Int = 64, io: IOSpec = IOSpec()
 ) -> CgroupLimits {
     CgroupLimits(

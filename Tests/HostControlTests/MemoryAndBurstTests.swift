@@ -26,6 +26,7 @@ struct MemoryAndBurstTests {
                 try await control.ensureSetCgroup(
                     slot: slot, containers: [("app", limits(cpu: 200, burst: burst))])
             }
+            try await host.makeHeavy()
             let name =
                 await control.capabilities.cgroups.version == .one
                 ? "cpu.cfs_burst_us" : "cpu.max.burst"

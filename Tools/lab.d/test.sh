@@ -7,6 +7,7 @@
 TEST_FILTERS=(
     'HostControlTests\.(CgroupTests|MemoryAndBurstTests|DiskLimitTests)'
     'ContainerRuntimeTests\.ContainerTests/(lifecycle|sandbox|outOfMemory)'
+    'ContainerRuntimeTests\.KeptLimitTests'
 )
 # The machine's memory; taken from the host only as it is touched.
 TEST_MEBIBYTES=768
