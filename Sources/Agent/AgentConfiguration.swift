@@ -31,7 +31,7 @@ package struct AgentConfiguration: Hashable, Sendable {
     /// What all sets together may send, and receive, beyond the host.
     package var bandwidth: UplinkSetting
     /// Groups beside ours and how many processors each has to itself.
-    package var reservedCores: [(group: String, processors: Int)]
+    package var reservedCores: [CoreSetPlan.Reservation]
     /// The most sets at once.
     package var setsMax: Int
     /// The name of the agent's cgroup in every hierarchy.
@@ -210,8 +210,8 @@ extension AgentConfiguration {
     /// Reads `machine.slice=2,other.slice=1`; what the groups are named is checked where it matters.
     private static func reservedCores(
         _ text: String
-    ) throws(ConfigurationError) -> [(group: String, processors: Int)] {
-        var reserved: [(group: String, processors: Int)] = []
+    ) throws(ConfigurationError) -> [CoreSetPlan.Reservation] {
+        var reserved: [CoreSetPlan.Reservation] = []
         for part in text.split(separator: ",") {
             let pair = part.split(separator: "=", omittingEmptySubsequences: false).map {
                 $0.trimmingCharacters(in: .whitespaces)
@@ -222,9 +222,9 @@ extension AgentConfiguration {
                     "reserved-cores: `\(part.prefix(60))` is no group and number such as machine.slice=2"
                 )
             }
-            reserved.append((pair[0], processors))
+            reserved.append(.init(group: pair[0], processors: processors))
         }
-        return reserved
+        return reserved.sorted { $0.group < $1.group }
     }
 
     private static func folder(

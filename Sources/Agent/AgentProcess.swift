@@ -199,9 +199,7 @@ package enum AgentProcess {
                 bridge: configuration.bridge, clusterNetwork: network,
                 datacenterNetworks: configuration.datacenterNetworks,
                 uplink: configuration.bandwidth, diskPaths: [configuration.dataFolder],
-                reservations: configuration.reservedCores.map {
-                    CoreSetPlan.Reservation(group: $0.group, processors: $0.processors)
-                }), commands: commands)
+                reservations: configuration.reservedCores), commands: commands)
     }
 
     /// What the host offers at its start; a configuration that offers more is refused.

@@ -18,7 +18,8 @@ struct ConfigurationTests {
         "name": "h7", "data": "/tmp/elsewhere", "socket": "/tmp/other.sock",
         "address": "10.9.8.7:7500", "join": "10.0.0.1:7400,h2", "token": "shoal1-token",
         "token-file": "", "datacenter": "dc2", "rack": "r9", "pool": "batch", "cpu": "1500m",
-        "memory": "3Gi", "sets-max": "17", "cgroup-root": "other", "bridge": "br7",
+        "memory": "3Gi", "reserved-cores": "machine.slice=2,vm.slice=1",
+        "sets-max": "17", "cgroup-root": "other", "bridge": "br7",
         "bandwidth": "900Mbit",
         "cluster-network": "10.128.0.0/12", "datacenter-networks": "10.0.0.0/8,192.168.0.0/16",
         "runtime": "runc", "monitor": "/opt/conmon",
@@ -116,6 +117,18 @@ struct ConfigurationTests {
         #expect(try rack(flag: false, variable: false, file: false) == "default")
     }
 
+    @Test("reserved cores are written as a mapping as well, in any order")
+    func reservedCores() throws {
+        let folder = try TemporaryFolder()
+        let text = try ConfigurationTests.load(
+            yaml: "reserved-cores: vm.slice=1, machine.slice=2\n", in: folder)
+        let mapping = try ConfigurationTests.load(
+            yaml: "reserved-cores: {machine.slice: 2, vm.slice: 1}\n", in: folder)
+        #expect(mapping == text)
+        #expect(mapping.reservedCores.map(\.group) == ["machine.slice", "vm.slice"])
+        #expect(mapping.reservedCores.map(\.processors) == [2, 1])
+    }
+
     @Test("the token of a file is taken without the white space around it")
     func tokenFile() throws {
         let folder = try TemporaryFolder()
@@ -146,6 +159,9 @@ struct ConfigurationTests {
                     + (0..<33).map { "10.\($0).0.0/16" }.joined(separator: ", ") + "]",
                 "33 networks are given, 32 are allowed"
             ),
+            ("reserved-cores: machine.slice", "reserved-cores: `machine.slice` is no group"),
+            ("reserved-cores: {machine.slice: 0}", "reserved-cores: `machine.slice=0`"),
+            ("reserved-cores: {a: [1]}", "reserved-cores: `a=`"),
             ("token-file: /nowhere/token", "token-file: cannot read /nowhere/token"),
             ("rack: r1\nrak: r2", ":2: unknown key `rak`"), ("- rack", "must be a list of"),
             ("rack: {a: b}", ":1: `rack` must be a single value"), ("rack: [", "config.yaml"),
