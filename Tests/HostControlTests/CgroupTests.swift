@@ -23,6 +23,10 @@ struct CgroupTests {
             #expect(share < 0.25, "used \(share) of a core")
             #expect(share > 0.05, "used \(share) of a core")
             #expect(usage.throttledMicroseconds > 200_000)
+            // Who is held back waits; version 1 and kernels without pressure do not say.
+            let waited = usage.pressure?.cpu.someMicroseconds
+            #expect((waited != nil) == (await host.text("cpu.pressure", web(0), "app") != nil))
+            #expect(waited.map { $0 > 200_000 } ?? true)
             #expect(try await host.control.usage(slot: web(0), container: nil).cpuMicroseconds > 0)
         }
     }

@@ -239,7 +239,10 @@ enum SwapFixture {
         let base = try #require(made)
         defer { try? FileManager.default.removeItem(atPath: base) }
         try await commands.check(["truncate", "-s", "\(mebibytes)M", "\(base)/file"])
-        let shown = try await commands.check(["losetup", "--find", "--show", "\(base)/file"])
+        // Else the file's pages would count as memory of whoever is swapped out.
+        let shown = try await commands.check([
+            "losetup", "--find", "--show", "--direct-io=on", "\(base)/file",
+        ])
         let device = shown.outputText.trimmingCharacters(in: .whitespacesAndNewlines)
         var result = Result<Void, any Error>.success(())
         do {
