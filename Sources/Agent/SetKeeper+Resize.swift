@@ -35,9 +35,7 @@ extension SetKeeper {
     /// Volumes first: grown ones stay so, which harms nobody should a later step fail.
     private func setLimits(of record: SetRecord) async throws {
         try await volumes.grow(record.spec, of: record.slot)
-        try await host.ensureSetCgroup(
-            slot: record.slot,
-            containers: record.spec.containers.map { ($0.name, CgroupLimits($0)) })
+        try await ensureGroups(of: record)
         try await host.updateBandwidth(slot: record.slot, network: record.spec.network)
     }
 }

@@ -130,6 +130,7 @@ extension ServiceSpec {
             spec.containers[position].cpu = CPUSpec()
             spec.containers[position].memory = MemorySpec()
             spec.containers[position].pidsMax = 0
+            spec.containers[position].io = IOSpec()
         }
         for position in spec.volumes.indices { spec.volumes[position].sizeBytes = 0 }
         spec.network.egressBitsPerSecond = nil
