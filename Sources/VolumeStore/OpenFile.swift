@@ -23,6 +23,15 @@ final class OpenFile: Sendable {
             folder: folder.descriptor, name, flags: flags, mode: mode, attempt: attempt)
     }
 
+    /// Opens a name in a folder; it may not be a symbolic link.
+    convenience init(
+        in folder: OpenFile, _ name: EntryName, flags: Int32, attempt: String
+    ) throws(VolumeError) {
+        let descriptor = clinux_volume_open(folder.descriptor, name.bytes, flags, 0)
+        guard descriptor >= 0 else { throw .system(attempt: attempt, code: -descriptor) }
+        self.init(adopting: descriptor)
+    }
+
     private convenience init(
         folder: Int32, _ name: String, flags: Int32, mode: mode_t, attempt: String
     ) throws(VolumeError) {
@@ -44,6 +53,16 @@ final class OpenFile: Sendable {
     func status(of name: String, attempt: String) throws(VolumeError) -> stat? {
         var facts = stat()
         guard fstatat(descriptor, name, &facts, AT_SYMLINK_NOFOLLOW) == 0 else {
+            guard errno == ENOENT else { throw .system(attempt: attempt, code: errno) }
+            return nil
+        }
+        return facts
+    }
+
+    /// What lstat(2) says of a name in this folder; nil when there is none.
+    func status(of name: EntryName, attempt: String) throws(VolumeError) -> stat? {
+        var facts = stat()
+        guard fstatat(descriptor, name.bytes, &facts, AT_SYMLINK_NOFOLLOW) == 0 else {
             guard errno == ENOENT else { throw .system(attempt: attempt, code: errno) }
             return nil
         }
@@ -82,6 +101,11 @@ final class OpenFile: Sendable {
 
     /// The names in this folder without `.` and `..`, sorted.
     func names(attempt: String) throws(VolumeError) -> [String] {
+        try entries(attempt: attempt).map(\.text).sorted()
+    }
+
+    /// The names in this folder without `.` and `..`, as the bytes they are, sorted.
+    func entries(attempt: String) throws(VolumeError) -> [EntryName] {
         let copy = clinux_volume_open(descriptor, ".", O_RDONLY | O_DIRECTORY, 0)
         guard copy >= 0 else { throw .system(attempt: attempt, code: -copy) }
         guard let stream = fdopendir(copy) else {
@@ -90,12 +114,12 @@ final class OpenFile: Sendable {
             throw .system(attempt: attempt, code: code)
         }
         defer { closedir(stream) }
-        var names: [String] = []
+        var names: [EntryName] = []
         while let entry = readdir(stream) {
             let name = withUnsafeBytes(of: &entry.pointee.d_name) { buffer in
-                String(decoding: buffer.prefix { $0 != 0 }, as: UTF8.self)
+                EntryName(bytes: buffer.prefix { $0 != 0 }.map { CChar(bitPattern: $0) } + [0])
             }
-            if name != ".", name != ".." { names.append(name) }
+            if name.text != ".", name.text != ".." { names.append(name) }
         }
         return names.sorted()
     }
@@ -108,6 +132,21 @@ final class OpenFile: Sendable {
         let status = clinux_volume_space(descriptor, &free, &total, &used)
         guard status == 0 else { throw .system(attempt: attempt, code: -status) }
         return (Int(free), Int(total), Int(used))
+    }
+}
+
+/// A name in a folder: any bytes but zero and `/`, and often no proper text.
+struct EntryName: Hashable, Comparable, Sendable {
+    /// The bytes, with a zero at the end.
+    let bytes: [CChar]
+
+    /// The name as text; what is no UTF-8 becomes replacement characters.
+    var text: String {
+        String(decoding: bytes.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    static func < (left: EntryName, right: EntryName) -> Bool {
+        left.bytes.lexicographicallyPrecedes(right.bytes)
     }
 }
 

@@ -6,7 +6,7 @@ import VolumePlan
 /// - `records`: a small file for each volume; the journal.
 /// - `data`, `trash`: files of `loop` volumes and folders of `directory` volumes, by identity.
 /// - `mounts`: where attached volumes are mounted, by name.
-/// - `work`: where a volume is mounted for the store's own work, by identity.
+/// - `working`: where a volume is mounted for the store's own work, by identity.
 struct StoreFolders: Sendable {
     /// The store's folder without symbolic links, as the kernel's list of mounts names it.
     let path: String

@@ -15,7 +15,7 @@ struct TreeComparison {
         let left: OpenFile
         let right: OpenFile
         let path: String
-        var names: [String]
+        var names: [EntryName]
     }
 
     /// One file under way.
@@ -69,17 +69,17 @@ struct TreeComparison {
         _ left: OpenFile, _ right: OpenFile, path: String
     ) throws(VolumeError) {
         try compareAttributes(left, right, path)
-        let names = try left.names(attempt: attempt)
-        let others = try right.names(attempt: attempt)
+        let names = try left.entries(attempt: attempt)
+        let others = try right.entries(attempt: attempt)
         guard names == others else {
-            let odd = Set(names).symmetricDifference(others).min() ?? ""
+            let odd = Set(names).symmetricDifference(others).min()?.text ?? ""
             throw differs("\(path)\(odd)", "only one side has it")
         }
         levels.append(Level(left: left, right: right, path: path, names: names.reversed()))
     }
 
-    private mutating func compare(_ entry: String, in level: Level) throws(VolumeError) {
-        let path = "\(level.path)\(entry)"
+    private mutating func compare(_ entry: EntryName, in level: Level) throws(VolumeError) {
+        let path = "\(level.path)\(entry.text)"
         guard let left = try level.left.status(of: entry, attempt: attempt),
             let right = try level.right.status(of: entry, attempt: attempt)
         else { throw differs(path, "it went away") }
@@ -113,15 +113,15 @@ struct TreeComparison {
     }
 
     private func open(
-        _ folder: OpenFile, _ entry: String, _ flags: Int32
+        _ folder: OpenFile, _ entry: EntryName, _ flags: Int32
     ) throws(VolumeError) -> OpenFile {
         try OpenFile(in: folder, entry, flags: O_RDONLY | O_NONBLOCK | flags, attempt: attempt)
     }
 
-    private func target(_ folder: OpenFile, _ entry: String) throws(VolumeError) -> [UInt8] {
+    private func target(_ folder: OpenFile, _ entry: EntryName) throws(VolumeError) -> [UInt8] {
         var buffer = [UInt8](repeating: 0, count: 4_097)
         let count = Int(
-            clinux_volume_read_link(folder.descriptor, entry, &buffer, buffer.count))
+            clinux_volume_read_link(folder.descriptor, entry.bytes, &buffer, buffer.count))
         guard count >= 0 else { throw .system(attempt: attempt, code: Int32(-count)) }
         return Array(buffer.prefix(count))
     }

@@ -223,6 +223,11 @@ extension VolumeStore {
         unlinkat(folders.mounts.descriptor, record.name.folderName, AT_REMOVEDIR)
     }
 
+    /// Waits a little, also when the task is cancelled: cleaning up has to go on then.
+    private func pause() async {
+        await Task { try? await Task.sleep(for: VolumeStore.patienceStep) }.value
+    }
+
     /// Unmounts; a child that is just being started may keep it busy for a moment.
     func unmountPatiently(_ target: String, record: VolumeRecord?) async throws {
         var status: Int32 = 0
@@ -230,7 +235,7 @@ extension VolumeStore {
             status = clinux_volume_unmount(target)
             if status == 0 || status == -EINVAL || status == -ENOENT { return }
             guard status == -EBUSY else { break }
-            try await Task.sleep(for: VolumeStore.patienceStep)
+            await pause()
         }
         guard status == -EBUSY, let record else {
             throw VolumeError.system(attempt: "unmount \(target)", code: -status)
@@ -242,7 +247,7 @@ extension VolumeStore {
     func waitUntilFree(_ record: VolumeRecord) async throws {
         for _ in 0..<VolumeStore.patience {
             if case .free = try presence(record) { return }
-            try await Task.sleep(for: VolumeStore.patienceStep)
+            await pause()
         }
         try requireUnused(record)
     }
@@ -301,7 +306,7 @@ extension VolumeStore {
             // Its own mount may be back; only work mounts must be gone.
             for _ in 0..<VolumeStore.patience {
                 guard case .elsewhere = try presence(record) else { return }
-                try await Task.sleep(for: VolumeStore.patienceStep)
+                await pause()
             }
         }
     }

@@ -235,7 +235,8 @@ extension VolumeStore {
         defer { ticker.cancel() }
         try await tools.check(
             ["cp", "-a", "--sparse=auto", "--reflink=auto", "--", "\(source)/.", target],
-            attempt: "copy \(name)", diesWithUs: true, timeout: .seconds(7 * 86_400))
+            attempt: "copy \(name)", diesWithUs: true, isCancellable: true,
+            timeout: .seconds(7 * 86_400))
         checkpoint("copied files")
     }
 }

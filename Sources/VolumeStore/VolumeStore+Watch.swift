@@ -43,6 +43,10 @@ struct WatchedVolume: Sendable {
     var isHeld = false
     /// When a measurement that costs something is due again.
     var due: ContinuousClock.Instant?
+    /// When it may be made already, should the disk have filled meanwhile.
+    var dueEarly: ContinuousClock.Instant?
+    /// Free bytes of the disk when it was measured last.
+    var freeThen = 0
     /// Until when it stays writable for a clean-up, although it is full.
     var cleanUpEnd: ContinuousClock.Instant?
     /// Who kept it writable last time, so that it is told once.
@@ -82,6 +86,7 @@ extension VolumeStore {
             let record = try requireReady(name)
             var state = watched[record.id] ?? WatchedVolume()
             state.cleanUpEnd = ContinuousClock().now + duration
+            state.lastWriters = []
             watched[record.id] = state
             try await becomeWritable(record)
         }
@@ -119,13 +124,22 @@ extension VolumeStore {
         // After a restart of the agent: only a full volume is held.
         let isReadOnly = entry.fileSystemOptions.contains("ro")
         let isSoft = record.volumeClass == .directory && record.project == 0
-        if let due = state.due, clock.now < due, isSoft { return [] }
+        let free = try folders.data.space(attempt: "measure \(path)").free
+        if isSoft, !isDue(state, record, free: free, now: clock.now) {
+            // Programs may have closed their files since; that costs nothing to find out.
+            guard !state.lastWriters.isEmpty, !isReadOnly, let usage = measured[record.id] else {
+                return []
+            }
+            return try await hold(record, entry, usage)
+        }
         let start = clock.now
         let usage =
             record.volumeClass == .directory
             ? try await measure(record) : try await usageOfFileSystem(record)
         let cost = start.duration(to: clock.now)
         state.due = start + max(.milliseconds(900), cost * 10)
+        state.dueEarly = start + max(.milliseconds(900), cost * 2)
+        state.freeThen = free
         let old = state.level
         state.level = old.next(used: usage.used, capacity: usage.capacity)
         var events: [VolumeEvent] = []
@@ -142,6 +156,16 @@ extension VolumeStore {
             events.append(.writable(record.name, usage))
         }
         return events
+    }
+
+    /// True when a volume must be measured: after a while, or sooner when the disk lost so much free
+    /// space that the volume could have come close to its limit.
+    private func isDue(
+        _ state: WatchedVolume, _ record: VolumeRecord, free: Int, now: ContinuousClock.Instant
+    ) -> Bool {
+        guard let due = state.due, let early = state.dueEarly, now < due else { return true }
+        let room = max(0, record.size - (measured[record.id]?.used ?? 0))
+        return now >= early && state.freeThen - free > room / 2
     }
 
     /// True when the overlay is read-only although its mount is not: so it was held by an earlier

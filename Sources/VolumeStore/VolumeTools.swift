@@ -37,10 +37,10 @@ struct VolumeTools: Sendable {
     /// Runs a program to its end, whatever its exit code.
     ///
     /// `diesWithUs`: the kernel kills it when the agent ends, for work that leaves nothing behind
-    /// that could not be repeated.
+    /// that could not be repeated. `isCancellable`: it is killed when the task is cancelled.
     func run(
         _ command: [String], attempt: String, diesWithUs: Bool = false,
-        timeout: Duration = .seconds(600)
+        isCancellable: Bool = false, timeout: Duration = .seconds(600)
     ) async throws -> CommandResult {
         var line = command
         line[0] = try VolumeTools.path(of: command[0])
@@ -51,10 +51,20 @@ struct VolumeTools: Sendable {
             // LVM closes what it does not know, so a shell around it keeps the lock.
             line = [try VolumeTools.path(of: "sh"), "-c", "\"$@\" 3>&-; exit $?", "sh"] + line
         }
-        do {
-            return try await commands.run(
+        let (commands, lock) = (commands, lock)
+        let run = Task { [line] in
+            try await commands.run(
                 line, environment: VolumeTools.environment, extraDescriptors: [lock.descriptor],
                 timeout: timeout, outputMaximum: 16 << 20)
+        }
+        do {
+            // Whoever waits may lose interest, but a tool that changes a file system or a volume
+            // group is not to be stopped for that, and cleaning up afterwards even less.
+            return try await withTaskCancellationHandler {
+                try await run.value
+            } onCancel: {
+                if isCancellable { run.cancel() }
+            }
         } catch let error as CommandError {
             if case .cancelled = error.reason { throw VolumeError.cancelled(attempt: attempt) }
             throw VolumeError.tool(attempt: attempt, cause: "\(error)")
@@ -65,10 +75,11 @@ struct VolumeTools: Sendable {
     @discardableResult
     func check(
         _ command: [String], attempt: String, accepted: [Int32] = [0], diesWithUs: Bool = false,
-        timeout: Duration = .seconds(600)
+        isCancellable: Bool = false, timeout: Duration = .seconds(600)
     ) async throws -> CommandResult {
         let result = try await run(
-            command, attempt: attempt, diesWithUs: diesWithUs, timeout: timeout)
+            command, attempt: attempt, diesWithUs: diesWithUs, isCancellable: isCancellable,
+            timeout: timeout)
         guard accepted.contains(result.exitCode) else {
             throw VolumeError.tool(
                 attempt: attempt,

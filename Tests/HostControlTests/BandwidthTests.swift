@@ -234,6 +234,34 @@ struct BandwidthTests {
         }
     }
 
+    /// What somebody else may do to a set's devices, one after the other.
+    private func damages(
+        cable: String, device: String, tc: [String], link: [String]
+    ) -> [[String]] {
+        [
+            ["true"],
+            tc + ["qdisc", "del", "dev", cable, "root"],
+            tc + ["qdisc", "del", "dev", cable, "ingress"],
+            tc + ["qdisc", "del", "dev", device, "root"],
+            tc + ["filter", "del", "dev", device, "parent", "1:", "pref", "2"],
+            tc + [
+                "class", "change", "dev", device, "parent", "1:1", "classid", "1:10", "htb",
+                "rate", "1gbit",
+            ],
+            tc + [
+                "class", "add", "dev", device, "parent", "1:1", "classid", "1:99", "htb",
+                "rate", "1gbit",
+            ],
+            tc + [
+                "qdisc", "replace", "dev", cable, "root", "tbf", "rate", "1gbit", "burst",
+                "100k", "latency", "1s",
+            ],
+            link + ["del", device],
+            link + ["set", device, "down"],
+            link + ["del", cable],
+        ]
+    }
+
     @Test("what is missing or wrong is put right, and what is right stays")
     func repair() async throws {
         let split = BandwidthSpec(
@@ -261,28 +289,7 @@ struct BandwidthTests {
             let right = try await listing()
             let tc = ["tc", "-n", host.name]
             let link = ["ip", "-n", host.name, "link"]
-            let damages = [
-                ["true"],
-                tc + ["qdisc", "del", "dev", cable, "root"],
-                tc + ["qdisc", "del", "dev", cable, "ingress"],
-                tc + ["qdisc", "del", "dev", device, "root"],
-                tc + ["filter", "del", "dev", device, "parent", "1:", "pref", "2"],
-                tc + [
-                    "class", "change", "dev", device, "parent", "1:1", "classid", "1:10", "htb",
-                    "rate", "1gbit",
-                ],
-                tc + [
-                    "class", "add", "dev", device, "parent", "1:1", "classid", "1:99", "htb",
-                    "rate", "1gbit",
-                ],
-                tc + [
-                    "qdisc", "replace", "dev", cable, "root", "tbf", "rate", "1gbit", "burst",
-                    "100k", "latency", "1s",
-                ],
-                link + ["del", device],
-                link + ["set", device, "down"],
-                link + ["del", cable],
-            ]
+            let damages = damages(cable: cable, device: device, tc: tc, link: link)
             for damage in damages {
                 try await host.commands.check(damage)
                 try await add(first, 2, network, host)

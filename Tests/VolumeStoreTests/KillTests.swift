@@ -31,6 +31,50 @@ struct KillTests {
             operation, volumeClass: "lvm", fileSystem: "ext4", pool: PoolFixture())
     }
 
+    /// How many kills at random moments; 500 in the long run.
+    static let randomKills =
+        ProcessInfo.processInfo.environment["SHOALT_KILLS"].flatMap { Int($0) } ?? 20
+
+    @Test("volumes survive kills at any moment, in the middle of tools too")
+    func anyMoment() async throws {
+        try await killAtAnyMoment(["loop", "directory"], pool: nil)
+    }
+
+    @Test(
+        "logical volumes survive kills at any moment, in the middle of tools too",
+        .enabled(if: poolObstacle == nil))
+    func anyMomentLogical() async throws {
+        try await killAtAnyMoment(["lvm"], pool: PoolFixture())
+    }
+
+    private func killAtAnyMoment(_ classes: [String], pool: PoolFixture?) async throws {
+        var longest: [String: UInt32] = [:]
+        for round in 0..<KillTests.randomKills {
+            let volumeClass = classes[round % classes.count]
+            let operations = VictimOperation.allCases.filter {
+                // The kernel may refuse it, see `growAttached` of a file's volume.
+                $0 != .growAttached || volumeClass != "loop"
+            }
+            let operation = operations[round / classes.count % operations.count]
+            let fixture = try VolumeFixture()
+            let order = VictimOrder(
+                root: fixture.root, volumeClass: volumeClass,
+                fileSystem: volumeClass == "directory" ? "host" : "ext4",
+                pool: pool.map { "\($0.pool)" }, operation: operation.rawValue, killAt: 0)
+            try await prepare(order, operation)
+            // About as long as the operation takes, so that kills fall all over it.
+            let key = "\(volumeClass) \(operation)"
+            let delay = UInt32.random(in: 0...(longest[key] ?? 60_000))
+            let (status, output) = try order.run(killAfter: delay)
+            let wasKilled = status & 0x7F == SIGKILL
+            try #require(wasKilled || status == 0, "\(output)")
+            longest[key] = wasKilled ? max(delay + delay / 2, 60_000) : max(delay, 1_000)
+            let step = Comment("\(key) killed after \(delay) µs")
+            try await inspect(fixture, pool, order, operation, step)
+            try pool?.empty()
+        }
+    }
+
     /// Kills the operation at its first checkpoint, its second, and so on until it comes through.
     private func killEverywhere(
         _ operation: VictimOperation, volumeClass: String, fileSystem: String,

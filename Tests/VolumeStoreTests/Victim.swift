@@ -66,6 +66,9 @@ struct VictimOrder: Codable, Sendable {
             fileSystem: FileSystemKind(rawValue: fileSystem))
     }
 
+    /// Where the victim says that it begins.
+    var startedPath: String { "\(root).started" }
+
     /// Does it.
     func perform(_ store: VolumeStore) async throws {
         let old = try #require(VictimOrder.old)
@@ -91,10 +94,19 @@ struct VictimOrder: Codable, Sendable {
     }
 
     /// Starts a process that does it; returns how it ended, as waitpid(2) says, and what it said.
-    func run() throws -> (status: Int32, output: String) {
+    ///
+    /// `killAfter`: kills it so many microseconds after it began, wherever it is then.
+    func run(killAfter: UInt32? = nil) throws -> (status: Int32, output: String) {
         let order = String(decoding: try JSONEncoder().encode(self), as: UTF8.self)
         let log = "\(root).log"
         let process = try start(order: order, log: log)
+        if let killAfter {
+            while access(startedPath, F_OK) != 0, kill(process, 0) == 0 {
+                usleep(500)
+            }
+            usleep(killAfter)
+            kill(process, SIGKILL)
+        }
         var status: Int32 = 0
         while waitpid(process, &status, 0) < 0, errno == EINTR {}
         return (status, VolumeFixture.read(log) ?? "")
@@ -147,6 +159,7 @@ struct VictimTests {
             })
         _ = try await store.recover()
         isCounting.store(true, ordering: .relaxed)
+        try VolumeFixture.write("", to: order.startedPath)
         try await order.perform(store)
     }
 }
