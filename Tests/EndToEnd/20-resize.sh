@@ -23,13 +23,9 @@ quota_of() {
         cgroup_file "$host" "$first/app" cpu cpu.cfs_quota_us cpu.max; fi
 }
 pids_of() { cgroup_file "$host" "$first/app" pids pids.max pids.max; }
-# All that tc says of the set, at both ends of its cable.
+# All that tc says of the host's ends of cables.
 rates() {
-    local cable
-    cable=$(cable_of "$host" $first)
-    in_host "$host" sh -c "tc qdisc show dev $cable; tc class show dev $cable"
-    nsenter "--net=/run/netns/$(set_namespace "$host" $first)" -- sh -c 'tc qdisc show; tc class show dev eth0'
-    in_host "$host" sh -c 'tc class show' 2> /dev/null
+    in_host "$host" sh -c 'ip -o link show | cut -d: -f2 | cut -d@ -f1 | while read -r device; do tc class show dev "$device"; done'
 }
 same_processes() { expect_equal "sets and their processes after $1" "$before" "$(slots_and_pids)"; }
 
