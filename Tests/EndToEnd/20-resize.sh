@@ -1,5 +1,5 @@
 # Limits change while sets run: same processes, nothing dropped, all of them or none, refused with a reason.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2016
 
 apply_text 1 --wait <<'YAML' > /dev/null || failed "apply" "exit 0" "an error"
 service: live
@@ -32,7 +32,6 @@ same_processes() { expect_equal "sets and their processes after $1" "$before" "$
 # --- a connection stays open over all that follows ---------------------------------------------
 address=$(set_field $first .address)
 mkfifo "$WORK/talk"
-# shellcheck disable=SC2016
 helper in_host "$host" sh -c 'timeout 120 busybox nc "$0" 9002 < "$1" > "$2"' "$address" "$WORK/talk" "$WORK/heard"
 exec 8> "$WORK/talk"
 heard() { grep -qx "$1" "$WORK/heard"; }
