@@ -21,14 +21,16 @@ struct ApplyCommand: AsyncParsableCommand {
                   image: demo/web:1
                   command: [httpd, -f, -p, "8080"]
                   env: {GREETING: hello}
-                  cpu: {request: 250m, limit: 500m}
-                  memory: {request: 64Mi, limit: 128Mi}
+                  cpu: {request: 250m, limit: 500m, burst: 100m}
+                  memory: {request: 64Mi, soft: 96Mi, limit: 128Mi}
+                  io: {weight: 100, write: 20MBps, read-operations: 500}
                   pids: 100
               network:
-                egress: 50Mbit
+                egress: {rate: 20Mbit, ceiling: 50Mbit}
                 ingress: 50Mbit
                 publish: [{port: 8080, host: 18080}]
               placement: {spread: [datacenter, rack, host], apart-from: [batch]}
+              volumes: [{name: data, size: 1Gi, mount: /data, class: loop}]
             """)
 
     @OptionGroup var connection: ConnectionOptions
