@@ -3,14 +3,16 @@ import Base
 /// Reads blobs for peers and receives blobs from them, on a thread of its own.
 actor BlobFolder {
     private let folders: StoreFolders
+    private let inventory: Inventory
     private let executor: ThreadExecutor
 
     nonisolated var unownedExecutor: UnownedSerialExecutor {
         executor.asUnownedSerialExecutor()
     }
 
-    init(folders: StoreFolders) throws {
-        self.folders = folders
+    init(inventory: Inventory) throws {
+        folders = inventory.folders
+        self.inventory = inventory
         executor = try ThreadExecutor(name: "blobs")
     }
 
@@ -43,7 +45,7 @@ actor BlobFolder {
         try folders.requireFree(expectedSize, attempt: "receive blob \(digest)")
         let staged = try folders.makeStagedFile()
         return BlobWriter(
-            digest: digest, expectedSize: expectedSize, file: staged, folders: folders,
+            digest: digest, expectedSize: expectedSize, file: staged, inventory: inventory,
             executor: executor)
     }
 }
@@ -54,7 +56,7 @@ actor BlobFolder {
 package actor BlobWriter {
     private let digest: Digest
     private let expectedSize: Int
-    private let folders: StoreFolders
+    private let inventory: Inventory
     private let executor: ThreadExecutor
     private var staged: StagedFile?
     private var hasher = DigestHasher()
@@ -64,13 +66,13 @@ package actor BlobWriter {
     }
 
     init(
-        digest: Digest, expectedSize: Int, file: consuming StagedFile, folders: StoreFolders,
+        digest: Digest, expectedSize: Int, file: consuming StagedFile, inventory: Inventory,
         executor: ThreadExecutor
     ) {
         self.digest = digest
         self.expectedSize = expectedSize
         staged = consume file
-        self.folders = folders
+        self.inventory = inventory
         self.executor = executor
     }
 
@@ -102,7 +104,7 @@ package actor BlobWriter {
         }
         let found = hasher.finish()
         guard found == digest else { throw failed(.refused, "the bytes that came are \(found)") }
-        try folders.keep(complete, asBlob: digest)
+        try inventory.keep(complete, asReceived: digest)
     }
 
     /// Gives up and removes what was written; idempotent.

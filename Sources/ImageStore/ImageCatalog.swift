@@ -54,6 +54,11 @@ struct ImageCatalog {
         place(image)
     }
 
+    /// True when the index of both is the same.
+    func hasSameIndex(as other: ImageCatalog) -> Bool {
+        images == other.images && damaged == other.damaged
+    }
+
     private mutating func place(_ image: StoredImage) {
         let place = images.firstIndex { $0.reference > image.reference } ?? images.endIndex
         images.insert(image, at: place)
@@ -86,14 +91,17 @@ struct ImageCatalog {
                 IndexDocument(schemaVersion: 2, mediaType: MediaType.index, manifests: manifests)))
     }
 
-    /// Opens an image whose blobs are in the store.
+    /// Opens an image whose blobs are in the store; tells of each before it looks whether it is.
     static func open(
-        _ manifest: Digest, reference: String, folders: StoreFolders
+        _ manifest: Digest, reference: String, folders: StoreFolders,
+        willUse: @escaping (Digest) -> Void = { _ in }
     ) throws -> StoredImage {
         let parser = ImageParser(limits: folders.limits) { digest, bytesMax in
-            try folders.wholeBlob(digest, bytesMax: bytesMax)
+            willUse(digest)
+            return try folders.wholeBlob(digest, bytesMax: bytesMax)
         }
         let image = try parser.image(manifest: manifest, reference: reference)
+        image.layers.forEach { willUse($0.digest) }
         for layer in image.layers where folders.blobSize(layer.digest) != layer.sizeBytes {
             throw ImageError(
                 .notFound,

@@ -31,10 +31,9 @@ extension ImageStore {
     ///
     /// It is verified like a loaded one, its layers are unpacked, and it is listed under the
     /// reference.
-    package func adopt(manifest digest: Digest, reference: String) async throws -> StoredImage {
-        let name = try ImageName.parse(reference).text
-        let image = try ImageCatalog.open(digest, reference: name, folders: folders)
-        try store([image], unpackingFrom: { try folders.openBlob($0) }, keepingFrom: nil)
-        return image
+    package nonisolated func adopt(
+        manifest digest: Digest, reference: String
+    ) async throws -> StoredImage {
+        try await loader.adopt(manifest: digest, reference: reference)
     }
 }

@@ -7,6 +7,9 @@ extension ImageStore {
     /// The image's layers are below, read-only; what the container writes goes to a folder of its
     /// own. Idempotent while mounted; a root that an earlier run left unmounted starts empty
     /// again. Refused with `.inUse` when the id has a mounted root of another image.
+    ///
+    /// Waits for no load, unless a layer of this very image was lost from the disk and must be
+    /// unpacked again; `unmountRoot` ends that wait with `.notFound`.
     package func mountRoot(container id: String, image manifest: Digest) async throws -> String {
         let attempt = "mount the root of container \(printable(id.utf8))"
         guard StoreFolders.isContainerID(id) else {
@@ -15,28 +18,70 @@ extension ImageStore {
                 "could not \(attempt): an id has 1 to 128 letters, digits, dots, hyphens and "
                     + "underscores")
         }
-        if isMounted(id) {
-            guard try folders.rootRecord(id)?.manifest == manifest else {
-                throw ImageError(
-                    .inUse,
-                    "could not \(attempt): it is mounted with another image; stop the container "
-                        + "and unmount its root first")
+        return try await holding { hold in
+            while true {
+                if let path = try mountedRoot(id, image: manifest, attempt: attempt) {
+                    return path
+                }
+                guard let image = image(manifest: manifest) else {
+                    throw ImageError(
+                        .notFound,
+                        "could not \(attempt): no image with manifest \(manifest) is here")
+                }
+                let missing = image.layers.filter { !hold.finds(layer: $0.diffID) }
+                if missing.isEmpty {
+                    return try makeRoot(id, of: image, attempt: attempt)
+                }
+                try await restoreLayers(of: image, for: id, attempt: attempt)
             }
-            return mergedPath(id)
         }
-        guard let image = image(manifest: manifest) else {
+    }
+
+    /// The path of a root that is mounted; nil when none is.
+    private func mountedRoot(_ id: String, image: Digest, attempt: String) throws -> String? {
+        guard isMounted(id) else { return nil }
+        guard try folders.rootRecord(id)?.manifest == image else {
             throw ImageError(
-                .notFound, "could not \(attempt): no image with manifest \(manifest) is here")
-        }
-        try unpackMissing(image.layers) { digest in try folders.openBlob(digest) }.keep()
-        try folders.remove(id, from: folders.containersFolder)
-        do {
-            try makeRoot(id, of: image, attempt: attempt)
-        } catch {
-            try? folders.remove(id, from: folders.containersFolder)
-            throw error
+                .inUse,
+                "could not \(attempt): it is mounted with another image; stop the container "
+                    + "and unmount its root first")
         }
         return mergedPath(id)
+    }
+
+    /// Does something with pins of its own, and then removes what only they kept.
+    private func holding<Result>(
+        _ body: (Hold) async throws -> Result
+    ) async throws -> Result {
+        let hold = Hold(inventory)
+        do {
+            let result = try await body(hold)
+            // Best effort: the next start removes what nothing names.
+            try? await sweep(hold.release())
+            return result
+        } catch {
+            try? await sweep(hold.release())
+            throw error
+        }
+    }
+
+    /// Waits until the layers are unpacked again; throws when the root is unmounted meanwhile.
+    private func restoreLayers(
+        of image: StoredImage, for id: String, attempt: String
+    ) async throws {
+        mountsBegun += 1
+        let number = mountsBegun
+        waitingMounts[id, default: []].insert(number)
+        defer {
+            waitingMounts[id]?.remove(number)
+            if waitingMounts[id]?.isEmpty == true { waitingMounts[id] = nil }
+        }
+        try await loader.restoreLayers(of: image)
+        guard waitingMounts[id]?.contains(number) == true else {
+            throw ImageError(
+                .notFound,
+                "could not \(attempt): it was unmounted while its layers were unpacked again")
+        }
     }
 
     /// Unmounts a container's root and removes what the container wrote; idempotent.
@@ -45,6 +90,7 @@ extension ImageStore {
     /// namespace still has a file in the root open.
     package func unmountRoot(container id: String) async throws {
         guard StoreFolders.isContainerID(id) else { return }
+        waitingMounts[id] = nil
         // A child that is just being started has copies of this process's descriptors until its
         // exec, and keeps the root busy for that moment: hence the short patience.
         var patience = 50
@@ -60,9 +106,7 @@ extension ImageStore {
                     attempt: "unmount the root of container \(id) (is it stopped?)", code: -status)
             }
         }
-        let record = try? folders.rootRecord(id)
-        try folders.remove(id, from: folders.containersFolder)
-        if let record { try discardLayers(Set(record.layers)) }
+        try await sweep(inventory.removeRoot(id))
     }
 
     /// The containers whose roots are mounted in this mount namespace, sorted; empty when the
@@ -85,7 +129,25 @@ extension ImageStore {
         "\(root)/containers/\(id)/merged"
     }
 
-    private func makeRoot(_ id: String, of image: StoredImage, attempt: String) throws {
+    /// Mounts a root of layers that are there and pinned; nothing stays when it fails.
+    private func makeRoot(_ id: String, of image: StoredImage, attempt: String) throws -> String {
+        var discarded = try inventory.removeRoot(id)
+        // A start need not wait until what the former root left is removed.
+        defer {
+            if !discarded.isEmpty {
+                Task { [sweeper, discarded] in try? await sweeper.sweep(discarded) }
+            }
+        }
+        do {
+            try mountLayers(id, of: image, attempt: attempt)
+        } catch {
+            if let rest = try? inventory.removeRoot(id) { discarded.add(rest) }
+            throw error
+        }
+        return mergedPath(id)
+    }
+
+    private func mountLayers(_ id: String, of image: StoredImage, attempt: String) throws {
         let layers = overlayOrder(image.layers)
         guard mkdirat(folders.containersFolder.descriptor, id, 0o700) == 0,
             let folder = try folders.containerFolder(id)

@@ -1,5 +1,4 @@
 import Base
-import Synchronization
 
 /// Keeps images by digest, unpacks their layers once, and mounts a root for each container.
 ///
@@ -15,18 +14,28 @@ import Synchronization
 /// ```
 ///
 /// An image is listed only when all its blobs are verified, its layers unpacked, and all of it is
-/// on the disk; whatever fails before that leaves nothing behind. Work that takes long runs on a
-/// thread of its own, one piece after another; what is listed can be asked at any time from any
-/// thread, and blobs are read and received on a second thread, also while an image is unpacked.
+/// on the disk; whatever fails before that leaves nothing behind.
+///
+/// Containers' roots and names of images are handled on the store's own thread, where nothing takes
+/// long. Loading, adopting and unpacking run on a second thread, one piece after another; blobs are
+/// read and received on a third; what was taken away is removed on a fourth. So a root is mounted
+/// and unmounted also while an image of gigabytes is unpacked. What is listed can be asked at any
+/// time from any thread. What makes it safe that one thread needs what another takes away is the
+/// rule of `Inventory`.
 package actor ImageStore {
     /// The store's folder, without symbolic links.
     package nonisolated let root: String
     /// The bounds in force.
     package nonisolated let limits: ImageLimits
 
-    nonisolated let catalog = Mutex(ImageCatalog())
+    nonisolated let inventory: Inventory
     nonisolated let folders: StoreFolders
     nonisolated let blobs: BlobFolder
+    nonisolated let loader: ImageLoader
+    nonisolated let sweeper: Sweeper
+    /// Numbers of the mounts that wait for layers, by container; an unmount ends them.
+    var waitingMounts: [String: Set<Int>] = [:]
+    var mountsBegun = 0
     private let executor: ThreadExecutor
 
     package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -38,22 +47,30 @@ package actor ImageStore {
     /// Removes what an earlier run left half-written or half-unpacked. Containers' roots are not
     /// touched: their containers may be running. Throws when the folder cannot be used, or when
     /// its index.json cannot be read; no blob is removed then.
-    package init(root: String, limits: ImageLimits = ImageLimits()) throws {
+    ///
+    /// `onStep` hears what the work that takes long is about to do, on the thread that does it:
+    /// the work waits until it returns.
+    package init(
+        root: String, limits: ImageLimits = ImageLimits(),
+        onStep: @escaping @Sendable (ImageStep) -> Void = { _ in }
+    ) throws {
         let folders = try StoreFolders(root: root, limits: limits)
         self.root = folders.path
         self.limits = limits
         self.folders = folders
-        blobs = try BlobFolder(folders: folders)
-        executor = try ThreadExecutor(name: "images")
         try folders.emptyStaging()
         let restored = try ImageCatalog(restoring: folders)
-        catalog.withLock { $0 = restored }
+        inventory = Inventory(folders: folders, catalog: restored)
+        blobs = try BlobFolder(inventory: inventory)
+        loader = try ImageLoader(inventory: inventory, onStep: onStep)
+        sweeper = try Sweeper(folders: folders)
+        executor = try ThreadExecutor(name: "images")
         try ImageStore.discardStrays(folders, catalog: restored)
     }
 
     /// All images, sorted by reference; an image with two references is there twice.
     package nonisolated func images() -> [StoredImage] {
-        catalog.withLock { $0.images }
+        inventory.read { $0.images }
     }
 
     /// The image a reference names.
@@ -66,63 +83,65 @@ package actor ImageStore {
         }
         if let digest = Digest(reference) { return image(manifest: digest) }
         guard let name = ImageName(reference)?.text else { return nil }
-        return catalog.withLock { $0.image(reference: name) }
+        return inventory.read { $0.image(reference: name) }
     }
 
     /// The image with this manifest, under the first of its references.
     package nonisolated func image(manifest digest: Digest) -> StoredImage? {
-        catalog.withLock { $0.image(manifest: digest) }
+        inventory.read { $0.image(manifest: digest) }
     }
 
     /// What was wrong with images that could not be opened at start, one sentence each.
     ///
     /// They are not listed; loading them again repairs them.
     package nonisolated func damages() -> [String] {
-        catalog.withLock { $0.damages }
+        inventory.read { $0.damages }
+    }
+
+    /// Loads the images of an archive: an OCI image layout or the output of `docker save`, as a
+    /// folder, a tar, or a tar compressed with gzip, zstd, xz or bzip2.
+    ///
+    /// `references`, when given, replace the names that the archive gives; it must then hold one
+    /// image. All or nothing: on failure nothing of the archive stays. Loading again what is here
+    /// changes nothing.
+    package nonisolated func load(
+        archive path: String, references: [String] = []
+    ) async throws -> [StoredImage] {
+        try await loader.load(archive: path, references: references)
     }
 
     /// Gives an image a further name; one that another image had moves to this one.
     package func tag(reference: String, manifest: Digest) throws {
         let name = try ImageName.parse(reference).text
-        guard let image = image(manifest: manifest) else {
+        guard try inventory.tag(name, manifest: manifest) else {
             throw ImageError(
                 .notFound,
                 "could not tag \(reference): no image with manifest \(manifest) is here; "
                     + "load it first")
         }
-        try record([image.named(name)])
     }
 
     /// Takes a name away.
     ///
     /// With the last name of an image its blobs and layers go too, unless another image or a
-    /// container's root still uses them.
-    package func remove(reference: String) throws {
+    /// container's root still uses them. What a load counts on goes when the load has ended, unless
+    /// the image it brings uses it.
+    package func remove(reference: String) async throws {
         let name = try ImageName.listed(reference)
-        var changed = catalog.withLock { $0 }
-        guard changed.remove(reference: name) else {
+        guard let discarded = try inventory.unlist(name) else {
             throw ImageError(
                 .notFound,
                 "could not remove \(reference): no image of that name is here; "
                     + "`shoal images` lists them")
         }
-        let before = catalog.withLock { $0 }
-        try changed.write(to: folders)
-        catalog.withLock { $0 = changed }
-        try discardUnused(from: before)
+        try await sweep(discarded)
     }
 
-    /// Lists images and writes the index; on failure nothing has changed.
-    func record(_ images: [StoredImage]) throws {
-        let before = catalog.withLock { $0 }
-        var changed = before
-        for image in images { changed.insert(image) }
-        guard changed.images != before.images else { return }
-        try changed.write(to: folders)
-        catalog.withLock { $0 = changed }
+    /// Has what was discarded removed, in its turn; throws the first failure, after trying all.
+    func sweep(_ discarded: Discarded) async throws {
+        // Nothing must not wait behind a tree of a million files.
+        if !discarded.isEmpty { try await sweeper.sweep(discarded) }
     }
-
-    // MARK: Removing what nothing uses
 
     /// Removes blobs and layers that nothing names.
     ///
@@ -130,31 +149,20 @@ package actor ImageStore {
     /// or damaged index nothing is removed.
     private static func discardStrays(_ folders: StoreFolders, catalog: ImageCatalog) throws {
         guard catalog.isComplete else { return }
+        var strays = Discarded()
         let blobs = Set(catalog.images.flatMap(\.blobDigests))
         for name in try folders.blobs.names(naming: "the blob folder") {
             guard let digest = Digest(hexadecimal: name), !blobs.contains(digest) else { continue }
-            try folders.removeBlob(digest)
+            strays.attempt { try folders.withdraw(blob: digest) }
         }
-        guard let layers = folders.layersInUse(catalog) else { return }
-        for name in try folders.layers.names(naming: "the layer folder") {
-            guard let digest = Digest(hexadecimal: name), !layers.contains(digest) else { continue }
-            try folders.removeLayer(digest)
+        if let layers = folders.layersInUse(catalog) {
+            for name in try folders.layers.names(naming: "the layer folder") {
+                guard
+                    let digest = Digest(hexadecimal: name), !layers.contains(digest)
+                else { continue }
+                strays.attempt { try folders.withdraw(layer: digest) }
+            }
         }
-    }
-
-    /// Removes blobs and layers that the catalog `before` used and nothing uses any more.
-    private func discardUnused(from before: ImageCatalog) throws {
-        let now = catalog.withLock { $0 }
-        let blobsKept = Set(now.images.flatMap(\.blobDigests))
-        for digest in Set(before.images.flatMap(\.blobDigests)).subtracting(blobsKept) {
-            try folders.removeBlob(digest)
-        }
-        try discardLayers(Set(before.images.flatMap { $0.layers.map(\.diffID) }))
-    }
-
-    /// Removes those of these unpacked layers that neither an image nor a container's root uses.
-    func discardLayers(_ candidates: Set<Digest>) throws {
-        guard let kept = folders.layersInUse(catalog.withLock { $0 }) else { return }
-        for digest in candidates.subtracting(kept) { try folders.removeLayer(digest) }
+        try strays.remove(from: folders)
     }
 }

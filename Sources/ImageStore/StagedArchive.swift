@@ -8,7 +8,7 @@ struct StagedArchive {
     struct Content {
         let digest: Digest
         let size: Int
-        /// Nil when the store has these bytes as a blob already.
+        /// Nil when the store has these bytes as a blob already, which the archive's hold keeps.
         let file: StagedFile?
     }
 
@@ -19,15 +19,20 @@ struct StagedArchive {
     private var entries = 0
     private var bytes = 0
     private let folders: StoreFolders
-    /// Blobs of images that are in use: they are compared and not copied.
-    private let present: Set<Digest>
+    /// Blobs that it finds are compared and not copied.
+    private let hold: Hold
+    private let onStep: @Sendable (ImageStep) -> Void
     private var space: SpaceWatch
 
     /// Copies a folder or a tar.
-    init(path: String, folders: StoreFolders, present: Set<Digest>) throws {
+    init(
+        path: String, folders: StoreFolders, hold: Hold,
+        onStep: @escaping @Sendable (ImageStep) -> Void
+    ) throws {
         name = printable(path.utf8)
         self.folders = folders
-        self.present = present
+        self.hold = hold
+        self.onStep = onStep
         space = SpaceWatch(folders: folders, attempt: "load \(name)")
         let file = try OpenFile(
             path: path, flags: O_RDONLY | O_NONBLOCK, attempt: "open the image archive \(name)")
@@ -154,8 +159,9 @@ struct StagedArchive {
     private mutating func add(
         _ path: String, read: (UnsafeMutableRawBufferPointer) throws -> Int
     ) throws {
+        onStep(.copying(path: printable(path.utf8)))
         let named = StagedArchive.blobDigest(path)
-        let isPresent = named.map { present.contains($0) && folders.blobSize($0) != nil } ?? false
+        let isPresent = named.map { hold.finds(blob: $0) } ?? false
         let file = isPresent ? nil : try folders.makeStagedFile()
         var hasher = DigestHasher()
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 17, alignment: 16)

@@ -47,11 +47,9 @@ extension StoreFolders {
         try blobs.synchronize(naming: "the blob folder")
     }
 
-    /// Removes a blob; nothing happens when it is not there.
-    func removeBlob(_ digest: Digest) throws {
-        guard unlinkat(blobs.descriptor, digest.hexadecimal, 0) == 0 || errno == ENOENT else {
-            throw ImageError(attempt: "remove blob \(digest)", code: errno)
-        }
+    /// Moves a blob into `staging/`, to be removed there; nil when it is not here.
+    func withdraw(blob digest: Digest) throws -> String? {
+        try withdraw(digest.hexadecimal, from: blobs)
     }
 
     /// True when a layer is unpacked.
@@ -60,14 +58,15 @@ extension StoreFolders {
         return fstatat(layers.descriptor, diffID.hexadecimal, &facts, AT_SYMLINK_NOFOLLOW) == 0
     }
 
-    /// Removes an unpacked layer and its short link.
-    func removeLayer(_ diffID: Digest) throws {
+    /// Removes an unpacked layer's short link and moves the layer into `staging/`, to be removed
+    /// there; nil when it is not here.
+    func withdraw(layer diffID: Digest) throws -> String? {
         if let short = try shortLink(diffID, making: false) {
             guard unlinkat(links.descriptor, short, 0) == 0 || errno == ENOENT else {
                 throw ImageError(attempt: "remove the link of layer \(diffID)", code: errno)
             }
         }
-        try remove(diffID.hexadecimal, from: layers)
+        return try withdraw(diffID.hexadecimal, from: layers)
     }
 
     /// The name in `l/` that leads to an unpacked layer: the first 12 digits of its digest.

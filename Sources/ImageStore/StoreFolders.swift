@@ -94,15 +94,17 @@ final class StoreFolders: Sendable {
         for name in leftovers { try removeStaged(name) }
     }
 
-    /// Moves a name of any folder of the store into `staging/` and removes it there: after a
-    /// crash in between, the next start goes on.
-    func remove(_ name: String, from folder: OpenFile) throws {
+    /// Moves a name of any folder of the store into `staging/`, to be removed there, and returns
+    /// the name it has there; nil when it is not there.
+    ///
+    /// After a crash in between, the next start goes on.
+    func withdraw(_ name: String, from folder: OpenFile) throws -> String? {
         let staged = makeStagedName()
         guard renameat(folder.descriptor, name, staging.descriptor, staged) == 0 else {
-            if errno == ENOENT { return }
+            if errno == ENOENT { return nil }
             throw ImageError(attempt: "remove \(name)", code: errno)
         }
-        try removeStaged(staged)
+        return staged
     }
 
     /// Removes a file or a whole tree from `staging/`, without recursion and without following

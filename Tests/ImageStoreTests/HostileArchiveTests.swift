@@ -79,7 +79,7 @@ struct HostileArchiveTests {
     /// Loads an archive that must be refused, and checks that nothing of it stays.
     private func refused(
         _ archive: String, word: String, reason: ImageError.Reason = .refused,
-        limits: ImageLimits = ImageLimits()
+        naming name: String = "", limits: ImageLimits = ImageLimits()
     ) async throws {
         let store = try folder.store(limits)
         let good = ImageBuilder([[.file("good")]])
@@ -91,6 +91,7 @@ struct HostileArchiveTests {
         }
         #expect(error?.reason == reason)
         #expect(error?.sentence.contains(word) == true, "\(error?.sentence ?? "no error")")
+        #expect(error?.sentence.contains(name.isEmpty ? word : name) == true)
         #expect(error?.sentence.contains("\n") == false)
         #expect(folder.listing() == before)
         #expect(store.images().map(\.reference) == ["good:latest"])
@@ -101,7 +102,8 @@ struct HostileArchiveTests {
     func layerAttack(_ attack: Attack) async throws {
         let image = ImageBuilder(attack.layers, compressed: true)
         try await refused(
-            folder.write("image.tar", tar(image.dockerSave)), word: attack.word)
+            folder.write("image.tar", tar(image.dockerSave)), word: attack.word,
+            naming: " of image demo/web:1: ")
     }
 
     @Test(
