@@ -99,7 +99,8 @@ extension ContainerRuntime {
             files.map { file, _ in
                 RuntimeBundle.FileMount(source: "\(folder)/\(file)", destination: "/etc/\(file)")
             } + SystemView.mounts(from: settings.systemViewFolder)
-        let bundle = try ContainerRuntime.bundle(for: launch, fileMounts: mounts)
+        let bundle = try ContainerRuntime.bundle(
+            for: launch, fileMounts: mounts, etcFiles: files.map(\.0))
         try HostFiles.write(bundle.configuration, to: "\(folder)/config.json", mode: 0o600)
         let surroundings = Surroundings(
             user: launch.user, workingDirectory: launch.workingDirectory,
@@ -115,9 +116,11 @@ extension ContainerRuntime {
     }
 
     private static func bundle(
-        for launch: ContainerLaunch, fileMounts: [RuntimeBundle.FileMount]
+        for launch: ContainerLaunch, fileMounts: [RuntimeBundle.FileMount], etcFiles: [String]
     ) throws -> RuntimeBundle {
-        let user = try ContainerUser.resolve(launch.user, root: launch.rootPath)
+        let root = try ContainerRoot(launch.rootPath, of: launch.id)
+        try root.requireRoom(inEtcFor: etcFiles)
+        let user = try ContainerUser.resolve(launch.user, in: root)
         return RuntimeBundle(
             slot: launch.slot, container: launch.container,
             placementIndex: launch.placementIndex, rootPath: launch.rootPath,

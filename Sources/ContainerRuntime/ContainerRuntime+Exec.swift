@@ -39,7 +39,8 @@ extension ContainerRuntime {
                     + "\(ContainerLaunch.argumentBytesMax) bytes",
                 advice: "hand what is long to its standard input")
         }
-        let resolved = try ContainerUser.resolve(user ?? surroundings.user, root: record.rootPath)
+        let resolved = try ContainerUser.resolve(
+            user ?? surroundings.user, in: ContainerRoot(record.rootPath, of: record.id))
         let process = RuntimeBundle(
             slot: record.slot, container: record.container,
             placementIndex: record.placementIndex, rootPath: record.rootPath,

@@ -1,5 +1,3 @@
-import CLinux
-import Glibc
 import HostPlan
 
 /// Turns a user as an image or a spec names it into numbers, by the container's own tables.
@@ -12,10 +10,14 @@ package struct ContainerUser: Sendable, Equatable {
     /// The user's home inside the root.
     package var home: String
 
-    /// Resolves `""`, `1000`, `1000:1000`, `name`, `name:group` by the tables in a root.
-    package static func resolve(_ text: String, root: String) throws -> ContainerUser {
-        let tables = try RootTables(root: root)
-        return try resolve(text, passwd: tables.text("etc/passwd"), group: tables.text("etc/group"))
+    /// Resolves `""`, `1000`, `1000:1000`, `name`, `name:group` by the tables in a container's root.
+    static func resolve(_ text: String, in root: ContainerRoot) throws -> ContainerUser {
+        do {
+            return try resolve(text, passwd: root.text("etc/passwd"), group: root.text("etc/group"))
+        } catch var error as RuntimeError {
+            error.attempt += " \(root.container)"
+            throw error
+        }
     }
 
     /// The same by the tables' text: passwd(5) and group(5).
@@ -79,32 +81,5 @@ package struct ContainerUser: Sendable, Equatable {
             guard parts.count >= fields, !parts[0].isEmpty else { return nil }
             return parts.map { String($0) }
         }
-    }
-}
-
-/// Reads small files of a root that is not trusted.
-private final class RootTables {
-    private let root: Int32
-
-    init(root path: String) throws {
-        root = clinux_open_root(path)
-        guard root >= 0 else {
-            throw RuntimeError(
-                .host, "open the container's root \(path)", cause: HostFiles.lastError,
-                advice: "see whether the image is mounted")
-        }
-    }
-
-    deinit { close(root) }
-
-    /// The file's text; empty when there is none, it is no regular file or too long.
-    func text(_ path: String) -> String {
-        let descriptor = clinux_open_in_root(root, path)
-        guard descriptor >= 0 else { return "" }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return "" }
-        let bytes = HostFiles.read(descriptor, bytesMax: HostFiles.bytesMax) ?? []
-        return String(decoding: bytes, as: UTF8.self)
     }
 }
