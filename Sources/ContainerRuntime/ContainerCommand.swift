@@ -34,10 +34,13 @@ package struct ContainerCommand: Sendable {
     /// What has left the command's session (a daemon it was to start) goes on. The runtime hands
     /// SIGTERM on to the command inside; SIGKILL would end the runtime alone.
     package func end() {
-        // Known as long as the command runs; what it started may outlast it.
-        let (running, session, number) = (running, session, session.number)
-        running.kill(signal: SIGTERM)
+        let (running, session) = (running, session)
         Task {
+            // The runtime may say the number only after the command's first output, and what ends
+            // the runtime before that would end it alone. The number is known as long as the
+            // command runs; what it started may outlast it.
+            let number = await session.numberWhenStarted(within: ContainerCommand.grace)
+            running.kill(signal: SIGTERM)
             try? await Task.sleep(for: ContainerCommand.grace)
             if let number { session.kill(number) }
             running.kill(signal: SIGKILL)
@@ -75,15 +78,23 @@ final class ExecSession: Sendable {
 
     deinit { close(descriptor) }
 
-    /// The session's number; nil before the command was started and after it ended.
-    var number: Int32? {
+    /// The session's number, once the runtime has said which process the command is; nil when that
+    /// has ended, or takes longer.
+    func numberWhenStarted(within limit: Duration) async -> Int32? {
+        let deadline = ContinuousClock.now + limit
+        while leader == nil, ContinuousClock.now < deadline {
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        guard let leader, processes.contains(leader) else { return nil }
+        let number = ExecSession.session(of: leader)
+        return number == ExecSession.session(of: first) ? nil : number
+    }
+
+    /// The command's own process; nil before the runtime has said it.
+    private var leader: Int32? {
         var bytes = [UInt8](repeating: 0, count: 32)
         let count = pread(descriptor, &bytes, bytes.count, 0)
-        guard count > 0, let pid = Int32(String(decoding: bytes[..<count], as: UTF8.self)),
-            processes.contains(pid)
-        else { return nil }
-        let number = ExecSession.session(of: pid)
-        return number == ExecSession.session(of: first) ? nil : number
+        return count > 0 ? Int32(String(decoding: bytes[..<count], as: UTF8.self)) : nil
     }
 
     /// Kills what is left of a session in the container.
