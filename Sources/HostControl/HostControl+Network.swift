@@ -202,10 +202,13 @@ extension HostControl {
                 // The other end is not in this namespace: make the cable again.
             }
         }
+        if link != nil {
+            // Fails where the kernel was faster: it removes cables some time after their namespace.
+            _ = try await commands.run(inHost(["ip", "link", "del", interface]))
+        }
         let lines = plan.cableCommands(
             slot, address: address,
-            withNamespace: !KernelFile.isNamespace(names.namespacePath(slot)),
-            replacing: link != nil)
+            withNamespace: !KernelFile.isNamespace(names.namespacePath(slot)))
         try await command(inHost(["ip", "-batch", "-"]), input: lines, doing: doing)
         try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
     }

@@ -35,13 +35,11 @@ package struct NetworkPlan: Equatable, Sendable {
     /// Hairpin mode lets a set reach itself through a published port where the kernel shows bridged
     /// packets to nftables (br_netfilter) and so sends them back out of the port they came from.
     package func cableCommands(
-        _ slot: SlotID, address: IPv4Address, withNamespace: Bool, replacing: Bool = false,
-        withEgressDevice: Bool = false
+        _ slot: SlotID, address: IPv4Address, withNamespace: Bool, withEgressDevice: Bool = false
     ) -> String {
         let interface = names.interface(slot)
         let namespace = names.namespace(slot)
         let cable = lines([
-            replacing ? "link del \(interface)" : nil,
             withNamespace ? "netns add \(namespace)" : nil,
             "link add \(interface) type veth peer name eth0 netns \(namespace)",
             "link set \(interface) alias \"\(names.alias(slot, address: address))\"",

@@ -277,14 +277,17 @@ struct BandwidthTests {
             func listing() async throws -> String {
                 var text = ""
                 for device in all {
-                    for kind in [["qdisc"], ["class"], ["filter"]] {
+                    for (kind, tail) in [
+                        ("qdisc", []), ("class", []), ("filter", []), ("filter", ["ingress"]),
+                    ] {
                         text += try await host.commands.check(
-                            ["tc", "-n", host.name] + kind + ["show", "dev", device]
+                            ["tc", "-n", host.name, kind, "show", "dev", device] + tail
                         ).outputText
                     }
                 }
-                // The kernel counts the order in which actions were made.
-                return text
+                // Of an action the kernel also tells the number, which is a new one each time.
+                return text.split(separator: "\n").filter { !$0.contains("index ") }
+                    .joined(separator: "\n")
             }
             let right = try await listing()
             let tc = ["tc", "-n", host.name]
