@@ -19,14 +19,16 @@ struct ResizeTests {
         let path = try await store.attach(name).path
         let before = try size(of: path)
         try VolumeFixture.write("kept", to: "\(path)/file")
-        let held = open("\(path)/held", O_WRONLY | O_CREAT, 0o600)
-        defer { close(held) }
+        var held = open("\(path)/held", O_WRONLY | O_CREAT, 0o600)
+        // Once: a second close would hit what another test has opened meanwhile.
+        defer { if held >= 0 { close(held) } }
         try await store.grow(name, to: mebibytes(400))
         #expect(try size(of: path) >= before + mebibytes(99))
         #expect(write(held, "on", 2) == 2)
         #expect(VolumeFixture.read("\(path)/file") == "kept")
         #expect(try await store.find(name).size == mebibytes(400))
         close(held)
+        held = -1
         try await store.detach(name)
     }
 
@@ -150,8 +152,9 @@ struct ResizeTests {
             VolumeRequest(name: name, volumeClass: .loop, size: mebibytes(32)))
         let path = try await store.attach(name).path
         try VolumeFixture.write("before", to: "\(path)/file")
-        let held = open("\(path)/held", O_WRONLY | O_CREAT, 0o600)
-        defer { close(held) }
+        var held = open("\(path)/held", O_WRONLY | O_CREAT, 0o600)
+        // Once: a second close would hit what another test has opened meanwhile.
+        defer { if held >= 0 { close(held) } }
         let copy = try await store.snapshot(name, label: "one")
         #expect(copy.origin == original.id)
         #expect(try await store.snapshot(name, label: "one") == copy)
@@ -171,6 +174,7 @@ struct ResizeTests {
         #expect(VolumeFixture.read("\(snapshotPath)/file") == "before")
         #expect(VolumeFixture.read("\(path)/file") == "after")
         close(held)
+        held = -1
         for name in [name, snapshot, clone] { try await store.detach(name) }
     }
 
