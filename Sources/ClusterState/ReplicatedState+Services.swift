@@ -40,7 +40,8 @@ extension ReplicatedState {
             number: 1, spec: spec, index: change.index, time: change.time)
         let record = ServiceRecord(
             spec: spec, revision: 1, revisions: [revision], createdAt: createdAt,
-            shrunkAt: .zero, slots: [], homelessCount: 0, outdatedCount: 0)
+            // Deleting took every slot away: sets of before that are found later must end.
+            shrunkAt: createdAt == change.index ? .zero : change.index, slots: [], homelessCount: 0, outdatedCount: 0)
         let position = services.lowerBound(of: spec.name) { $0.spec.name }
         services.insert(record, at: position)
         resize(position, to: spec.sets, at: change.index)

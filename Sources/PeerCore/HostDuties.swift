@@ -203,9 +203,10 @@ extension Peer {
             guard known.placementIndex == placement.index, known.stopReason == nil,
                 known.order?.placement.revision != placement.revision
             else { continue }
-            // New limits wait for room, too, like a new set.
+            // New limits wait for room, too, like a new set; what takes no more needs none.
             let others = hosted.demand - known.demand
-            guard (facts.capacity.offered - others).fits(known.demand.union(spec.demand)) else {
+            let taken = known.demand.union(spec.demand)
+            guard taken == known.demand || (facts.capacity.offered - others).fits(taken) else {
                 continue
             }
             let lastReport = state.slot(placement.slot)?.report

@@ -115,6 +115,23 @@ struct VolumeTests {
                 == "waits for its volume data: the host \(id.short) that held it was forgotten")
     }
 
+    @Test("a set of before a deletion ends after a restore, also where the slot is gone")
+    func oldCopyAfterRestore() throws {
+        var cluster = Cluster.three()
+        cluster.apply(.applyService(Self.database(sets: 6)))
+        cluster.settle()
+        cluster.reportAll()
+        let last = SlotID(service: "db", ordinal: 5)
+        let placement = try #require(cluster.state.slot(last)?.placement)
+        cluster.apply(.scale(service: "db", sets: 3))
+        cluster.apply(.deleteService("db"))
+        cluster.apply(.restoreService("db"))
+        #expect(cluster.state.service("db")?.slots.count == 3)
+        let verdict = cluster.state.verdict(
+            on: last, placementIndex: placement.index, host: placement.host)
+        #expect(verdict == .stop(reason: "service db has only 3 sets"))
+    }
+
     @Test("volumes that cannot be are refused with their place")
     func problems() {
         func problems(_ volumes: [VolumeSpec]) -> [String] {

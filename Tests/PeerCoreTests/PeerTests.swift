@@ -139,6 +139,31 @@ struct PeerTests {
         #expect(lone.peer.state.slot(next)?.report?.reason.isEmpty == true)
     }
 
+    @Test("a host that offers less than its sets take goes on with them, and they may shrink")
+    func shrunkOffer() throws {
+        var (lone, order) = LonePeer.serving()
+        let run = try #require(order)
+        let resource = Resources(millicores: 50, memoryBytes: 1 << 20, sets: 1)
+        lone.feed(.facts(HostFacts(name: "h1", capacity: resource)))
+        lone.pass(.seconds(11))
+        let before = lone.runs.count
+        lone.feed(
+            .submit(
+                ticket: 9,
+                .resize(service: "web", ServiceResize(memoryRequestBytes: 32 << 20))))
+        lone.pass(.seconds(1))
+        #expect(lone.runs.count == before + 1)
+        #expect(lone.runs.last?.order.placement.index == run.placement.index)
+        #expect(lone.stops.isEmpty)
+        // Growing has no room here.
+        lone.feed(
+            .submit(
+                ticket: 10,
+                .resize(service: "web", ServiceResize(cpuRequestMillicores: 400))))
+        lone.pass(.seconds(1))
+        #expect(lone.runs.count == before + 1)
+    }
+
     @Test("a refused registration is tried again slowly, and goes through once its cause is mended")
     func refusedRegistration() {
         var lone = LonePeer(name: "not a name!")
