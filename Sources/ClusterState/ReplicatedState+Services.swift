@@ -41,7 +41,8 @@ extension ReplicatedState {
         let record = ServiceRecord(
             spec: spec, revision: 1, revisions: [revision], createdAt: createdAt,
             // Deleting took every slot away: sets of before that are found later must end.
-            shrunkAt: createdAt == change.index ? .zero : change.index, slots: [], homelessCount: 0, outdatedCount: 0)
+            shrunkAt: createdAt == change.index ? .zero : change.index, slots: [], homelessCount: 0,
+            outdatedCount: 0)
         let position = services.lowerBound(of: spec.name) { $0.spec.name }
         services.insert(record, at: position)
         resize(position, to: spec.sets, at: change.index)
