@@ -14,7 +14,7 @@ YAML
 host=$(host_of ticker.0)
 asked=$((host % 3 + 1))
 # The last line must not be the first one, which is to show that a process began anew.
-has_begun() { shoal 1 logs ticker.0 | grep -q ' tick 3$'; }
+has_begun() { shoal 1 logs ticker.0 | grep -c ' tick 3$' > /dev/null; }
 eventually 10 "three lines before the log is followed" has_begun
 followed=$WORK/followed
 "$SHOAL" logs ticker.0 -f --tail 1 --socket "$RUN/h$asked.sock" > "$followed" 2> "$WORK/follower" < /dev/null &
