@@ -3,14 +3,17 @@
 
 apply_text 1 --wait <<'YAML' > /dev/null || failed "apply" "exit 0" "an error"
 service: ticker
-sets: 1
+sets: 3
 containers:
   - name: app
     image: demo/web:1
     command: [sh, -c, 'i=0; while :; do i=$((i + 1)); echo "tick $i"; sleep 0.1; done']
     cpu: {request: 50m, limit: 200m}
     memory: {request: 8Mi, limit: 16Mi}
+placement: {spread: [host]}
 YAML
+# Every host has the image now, also when the one that loaded it is killed.
+expect "one set of three stays" shoal 1 scale ticker=1
 host=$(host_of ticker.0)
 asked=$((host % 3 + 1))
 # The last line must not be the first one, which is to show that a process began anew.
