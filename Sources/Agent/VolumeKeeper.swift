@@ -168,18 +168,31 @@ actor VolumeKeeper {
     /// Watches volumes until it is cancelled: soft limits, the trash, what is in use.
     func run() async {
         var round = 0
+        var trouble = ""
         while (try? await Task.sleep(for: VolumeKeeper.watchInterval)) != nil {
             round += 1
             do {
                 for event in try await store.watch() { log.warning("\(event)") }
-                guard round % VolumeKeeper.slowEvery == 0 else { continue }
-                for gone in try await store.purgeExpired() {
-                    log.info("removed \(gone.name) from the trash for good: its time was up")
-                }
+                trouble = ""
             } catch {
-                log.error("volumes: \(error)")
+                // Once, not every second.
+                if trouble != "\(error)" { log.error("could not watch the volumes: \(error)") }
+                trouble = "\(error)"
             }
+            guard round % VolumeKeeper.slowEvery == 0 else { continue }
+            await emptyTrash()
             await tell()
+        }
+    }
+
+    /// Removes what was in the trash for as long as it is kept.
+    private func emptyTrash() async {
+        do {
+            for gone in try await store.purgeExpired() {
+                log.info("removed \(gone.name) from the trash for good: its time was up")
+            }
+        } catch {
+            log.error("could not empty the trash of volumes: \(error)")
         }
     }
 

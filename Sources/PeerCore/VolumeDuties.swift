@@ -4,9 +4,12 @@ import ClusterState
 
 /// The volumes on this host: which no slot wants any more, and what the log should know of them.
 extension Peer {
-    /// The host's word on its volumes: all of them, sorted by identity.
+    /// The host's word on its volumes, sorted by identity.
+    ///
+    /// As many as the log takes from one host; what is in use goes before what is in the trash.
     mutating func take(volumes: [VolumeReport]) {
-        hosted.volumes = volumes
+        let kept = volumes.filter { $0.trashedAt == nil } + volumes.filter { $0.trashedAt != nil }
+        hosted.volumes = kept.prefix(Limits.volumesOfHost).sorted { $0.id < $1.id }
         hosted.trashOrdered = []
         hosted.stateChanged = true
     }
