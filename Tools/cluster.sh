@@ -272,6 +272,8 @@ cluster_down() {
             | while read -r path; do rmdir "$path" 2> /dev/null; done
     done
     ip netns del "$CLUSTER-switch" 2> /dev/null
+    # Files of a full volume may be sealed.
+    chattr -R -i "$DATA"/h*/volumes/data 2> /dev/null
     rm -rf "$RUN" "$DATA"
     return 0
 }

@@ -230,7 +230,7 @@ extension AgentBackend {
         try await deliver(.exit(Int(await running.wait())))
     }
 
-    private func open(_ request: PeerRequest, at host: HostID) async throws -> PeerChannel {
+    func open(_ request: PeerRequest, at host: HostID) async throws -> PeerChannel {
         do {
             return PeerChannel(try await driver.openStream(to: host, header: request.encoded))
         } catch {
@@ -260,6 +260,7 @@ extension AgentBackend {
                     slot, container: container, follow: follow, tail: tail, channel)
             case .exec(let slot, let container):
                 try await serveExec(slot, container: container, channel)
+            case .volume(let operation): try await serveVolume(operation, channel)
             }
         } catch {
             log.warning("a request of host \(stream.peer.hostID.short) ended early: \(error)")

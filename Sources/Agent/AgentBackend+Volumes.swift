@@ -8,18 +8,8 @@ extension AgentBackend {
     package func volumes() async throws -> [VolumeView] {
         let look = await look()
         return look.state.hostVolumes.flatMap { told in
-            told.volumes.map { view(of: $0, on: told.host, look) }
+            told.volumes.map { look.view(of: $0, on: told.host) }
         }.sorted { ($0.service, $0.volume, $0.id) < ($1.service, $1.volume, $1.id) }
-    }
-
-    private func view(of volume: VolumeReport, on host: HostID, _ look: Look) -> VolumeView {
-        let isLost = look.state.host(host)?.status != .active
-        return VolumeView(
-            volume: volume.title, id: volume.id, service: volume.slot.service,
-            host: look.name(of: host), class: volume.volumeClass.rawValue,
-            sizeBytes: volume.sizeBytes, usedBytes: volume.usedBytes,
-            state: volume.trashedAt != nil ? "trash" : isLost ? "lost" : "ready",
-            trashedAt: volume.trashedAt)
     }
 
     package func trash() async throws -> [TrashView] {
@@ -28,7 +18,7 @@ extension AgentBackend {
             let volumes = look.state.hostVolumes.flatMap { told in
                 told.volumes.filter {
                     $0.slot.service == tombstone.service && $0.owner == tombstone.createdAt
-                }.map { view(of: $0, on: told.host, look) }
+                }.map { look.view(of: $0, on: told.host) }
             }
             return TrashView(
                 service: tombstone.service, deletedAt: tombstone.time.rfc3339,

@@ -13,6 +13,8 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
     /// A command in a set's container: a `PeerCommand` follows, and then its standard input;
     /// answered with `PeerExecFrame`s.
     case exec(slot: SlotID, container: String?)
+    /// An operation on a volume; answered with one `PeerVolumeLine` a frame.
+    case volume(PeerVolumeOperation)
 
     private static let version: UInt8 = 1
 
@@ -36,6 +38,9 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
             writer.write(byte: 4)
             writer.write(slot)
             writer.write(optional: container)
+        case .volume(let operation):
+            writer.write(byte: 20)
+            writer.write(operation)
         }
     }
 
@@ -58,6 +63,7 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
                 slot: slot, container: container, follow: follow, tail: tail < 0 ? nil : tail)
         case 4:
             self = .exec(slot: try reader.read(), container: try reader.readOptional())
+        case 20: self = .volume(try reader.read())
         case let other: throw .unknownCase(what: "request", value: UInt64(other))
         }
     }

@@ -10,8 +10,8 @@ import VolumeStore
 ///
 /// What it holds is told to the brain whenever it changed, and from there to the cluster.
 actor VolumeKeeper {
-    private let store: VolumeStore
-    private let log: AgentLog
+    let store: VolumeStore
+    let log: AgentLog
     private let report: @Sendable ([VolumeReport]) -> Void
     private var told: [VolumeReport]?
     /// Bytes in use by volume, as they were told last: small changes are not worth a log entry.
@@ -65,14 +65,16 @@ actor VolumeKeeper {
         _ name: VolumeName, _ volume: VolumeSpec, owner: UInt64
     ) async throws -> VolumeRecord {
         if let known = try await find(name) {
-            if known.owner == owner {
+            if known.owner == owner || known.owner == 0 {
                 guard known.volumeClass == volume.volumeClass else {
                     throw AgentError(
                         "the volume \(name) is of class \(known.volumeClass.rawValue) and the "
                             + "service wants \(volume.volumeClass.rawValue): a volume keeps its "
                             + "class; give the new one another name")
                 }
-                return known
+                guard known.owner == 0 else { return known }
+                log.info("\(name) belonged to nobody: it is this service's now")
+                return try await store.adopt(name, owner: owner)
             }
             log.info("\(name) belonged to an earlier service of that name: into the trash")
             try await store.delete(name)
@@ -92,7 +94,7 @@ actor VolumeKeeper {
                 name: name, volumeClass: volume.volumeClass, size: volume.sizeBytes, owner: owner))
     }
 
-    private func find(_ name: VolumeName) async throws -> VolumeRecord? {
+    func find(_ name: VolumeName) async throws -> VolumeRecord? {
         do {
             return try await store.find(name)
         } catch VolumeError.notFound {
@@ -197,7 +199,7 @@ actor VolumeKeeper {
     }
 
     /// Tells what is here, if it changed.
-    private func tell(always: Bool = false) async {
+    func tell(always: Bool = false) async {
         do {
             let reports = try await reports()
             guard always || reports != told else { return }
@@ -217,9 +219,9 @@ actor VolumeKeeper {
             case .ready, .growing, .replacing: break
             case .making, .removing: return nil
             }
-            guard record.name.snapshot == nil else { return nil }
             return VolumeReport(
-                slot: record.name.slot, name: record.name.volume, id: record.id.description,
+                slot: record.name.slot, name: record.name.volume,
+                snapshot: record.name.snapshot, id: record.id.description,
                 volumeClass: record.volumeClass, sizeBytes: record.size,
                 usedBytes: steady(status.allocated ?? 0, of: record), trashedAt: trashedAt,
                 owner: LogIndex(record.owner))

@@ -66,7 +66,7 @@ extension Command: WireCodable {
         case .barrier:
             writer.write(byte: 11)
         case .reportVolumes(let host, let bootEpoch, let volumes):
-            writer.write(byte: 14)
+            writer.write(byte: 20)
             writer.write(host)
             writer.write(bootEpoch)
             writer.write(list: volumes)
@@ -106,14 +106,19 @@ extension Command: WireCodable {
         case 11: self = .barrier
         case 12: self = .resize(service: try reader.readText(), try reader.read())
         case 14:
+            // Before snapshots were told.
             self = .reportVolumes(
                 host: try reader.read(), bootEpoch: try reader.read(),
-                volumes: try reader.readList(maximum: Limits.volumesOfHost))
+                volumes: try VolumeReport.firstList(&reader))
         case 15: self = .restoreService(try reader.readText())
         case 13:
             self = .reportSets(
                 host: try reader.read(), bootEpoch: try reader.read(),
                 reports: try reader.readList(maximum: Limits.items))
+        case 20:
+            self = .reportVolumes(
+                host: try reader.read(), bootEpoch: try reader.read(),
+                volumes: try reader.readList(maximum: Limits.volumesOfHost))
         case let other: throw .unknownCase(what: "command", value: UInt64(other))
         }
     }

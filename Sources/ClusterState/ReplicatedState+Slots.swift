@@ -64,12 +64,14 @@ extension ReplicatedState {
         }
         let hasVolumes = !services[service].spec.volumes.isEmpty
         let owner = services[service].createdAt
+        let names = services[service].spec.volumes.map(\.name)
         for ordinal in stride(from: before, to: count, by: 1) {
             let id = SlotID(service: name, ordinal: ordinal)
             let slot = SlotRecord(
                 slot: id, placement: nil, demand: Resources(), stranded: false,
                 pendingReason: "", changedAt: index,
-                volumeHost: hasVolumes ? volumeHolder(of: id, owner: owner) : nil, report: nil)
+                volumeHost: hasVolumes
+                    ? volumeHolder(of: id, owner: owner, names: names) : nil, report: nil)
             services[service].slots.append(slot)
             services[service].count(slot, by: 1)
         }

@@ -63,8 +63,21 @@ extension ReplicatedState {
     /// The host that holds volumes of a slot, made for the service created at `owner`.
     ///
     /// Those in a trash count: a slot that comes back wants its own again. The one that has most
-    /// of them, then the first by identity.
-    func volumeHolder(of slot: SlotID, owner: LogIndex) -> HostID? {
+    /// of them, then the first by identity. Where the service has none, the host that has volumes
+    /// of these names that belong to nobody: clones made for the slot, and what was restored.
+    func volumeHolder(of slot: SlotID, owner: LogIndex, names: [String]) -> HostID? {
+        if let own = ownVolumeHolder(of: slot, owner: owner) { return own }
+        var best: (host: HostID, count: Int)?
+        for told in hostVolumes {
+            let count = told.volumes.count {
+                $0.slot == slot && $0.isSpare && names.contains($0.name)
+            }
+            if count > best?.count ?? 0 { best = (told.host, count) }
+        }
+        return best?.host
+    }
+
+    private func ownVolumeHolder(of slot: SlotID, owner: LogIndex) -> HostID? {
         var best: (host: HostID, inUse: Int, all: Int)?
         for told in hostVolumes {
             let own = told.volumes.filter { $0.slot == slot && $0.owner == owner }
@@ -82,7 +95,10 @@ extension ReplicatedState {
     /// Only a newer fact of the log takes a volume away from its slot: a tombstone, fewer slots,
     /// another host for its volumes, a spec without it. Absence never means delete.
     package func verdict(on volume: VolumeReport, host id: HostID) -> SetVerdict {
-        guard volume.owner <= appliedIndex else { return .unknown }
+        // What belongs to no service is nobody's to take away: an operator made it, and removes it.
+        guard volume.owner != .zero, volume.snapshot == nil, volume.owner <= appliedIndex else {
+            return .unknown
+        }
         let name = volume.slot.service
         guard let service = service(name) else {
             let deleted = tombstones.last { $0.service == name }

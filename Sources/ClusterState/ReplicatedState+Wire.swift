@@ -5,8 +5,8 @@ import Wire
 /// The snapshot form. What follows from the rest (allocations, counts, who is stranded) is not
 /// written but worked out when it is read; a placement names its host by position, to be short.
 extension ReplicatedState: WireCodable {
-    /// The form that is written; 1 is still read.
-    static let version: UInt8 = 2
+    /// The form that is written; 1 and 2 are still read.
+    static let version: UInt8 = 3
 
     /// A hash of the snapshot form: equal states have equal ones, in every process.
     package var fingerprint: UInt64 {
@@ -84,7 +84,9 @@ extension ReplicatedState: WireCodable {
         }
         requests = try RequestMemory(from: &reader)
         guard version >= 2 else { return }
-        hostVolumes = try reader.readList(maximum: 2 * Limits.hosts)
+        for _ in 0..<(try reader.readCount(maximum: 2 * Limits.hosts)) {
+            hostVolumes.append(try HostVolumes(from: &reader, version: version))
+        }
         guard hostVolumes.isStrictlyAscending(by: { $0.host }),
             hostVolumes.allSatisfy({ $0.volumes.isStrictlyAscending(by: { $0.id }) })
         else { throw .invalid(what: "order of volumes") }

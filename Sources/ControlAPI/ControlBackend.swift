@@ -39,6 +39,15 @@ package protocol ControlBackend: Sendable {
     /// the names to give; empty keeps those in the archive.
     func loadImage(archivePath: String, references: [String]) async throws -> [ImageView]
 
+    /// Carries out an operation on a volume, wherever it is; the last line has its outcome.
+    ///
+    /// It goes on when the client goes away: what is half done is finished, and the volume's host
+    /// says in its log what it came to.
+    func operate(
+        _ operation: VolumeOperation,
+        send: @escaping @Sendable (VolumeOperationLine) async throws -> Void
+    ) async throws
+
     /// Sends the log lines of what `request` names, until they end or, with `follow`, for ever.
     func logs(
         _ request: LogRequest, send: @escaping @Sendable (LogLine) async throws -> Void

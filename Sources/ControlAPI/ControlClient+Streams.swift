@@ -2,6 +2,7 @@ import ClusterModel
 import Glibc
 import NIOCore
 import NIOHTTP1
+import Synchronization
 
 extension ControlClient {
     /// Loads an image archive: `next` gives its bytes, run by run, and nil at the end.
@@ -42,6 +43,41 @@ extension ControlClient {
             }
             pending.discardReadBytes()
         }
+    }
+
+    /// Carries out an operation on a volume and returns its outcome; `progress` hears how far it is.
+    ///
+    /// The operation goes on when the task is cancelled or this program ends.
+    package func operate(
+        _ operation: VolumeOperation,
+        progress: (VolumeProgressView) async throws -> Void = { _ in }
+    ) async throws -> VolumeOperationResult {
+        let exchange = exchange(.POST, "/v1/volumes")
+        let body = OneBuffer(operation.json)
+        var pending = ByteBuffer()
+        var outcome: VolumeOperationResult?
+        try await exchange.stream(next: { body.take() }) { run in
+            pending.writeImmutableBuffer(run)
+            while let end = pending.readableBytesView.firstIndex(of: UInt8(ascii: "\n")),
+                let bytes = pending.readBytes(length: end - pending.readerIndex)
+            {
+                pending.moveReaderIndex(forwardBy: 1)
+                guard let line = try? VolumeOperationLine(json: bytes) else {
+                    throw ControlError(
+                        .unreachable, "the agent at \(socketPath) sent a broken line")
+                }
+                if let error = line.error { throw ControlError(error) }
+                if let result = line.result { outcome = result }
+                if let now = line.progress { try await progress(now) }
+            }
+            pending.discardReadBytes()
+        }
+        guard let outcome else {
+            throw ControlError(
+                .unreachable, "the agent did not say what the operation came to",
+                next: "it may have been done; look with `shoal volumes`")
+        }
+        return outcome
     }
 
     /// Runs a command in a container; returns its exit status (128 plus the signal if one ended it).
@@ -85,15 +121,27 @@ extension ControlClient {
         guard let view = carried?["error"] else {
             throw ControlError(.unreachable, "the agent at \(socketPath) sent a broken log line")
         }
-        throw ControlError(
-            ControlErrorCode(rawValue: view.code) ?? .failed, view.message, next: view.next)
+        throw ControlError(view)
     }
 
     private func failure(_ bytes: [UInt8]) -> ControlError {
         guard let view = try? StrictJSON.decodeLenient(ErrorView.self, from: bytes) else {
             return ControlError(.failed, "the agent failed while the command ran")
         }
-        return ControlError(
-            ControlErrorCode(rawValue: view.code) ?? .failed, view.message, next: view.next)
+        return ControlError(view)
+    }
+}
+
+/// A body of one piece.
+private final class OneBuffer: Sendable {
+    private let rest: Mutex<[UInt8]?>
+
+    init(_ bytes: [UInt8]) { rest = Mutex(bytes) }
+
+    func take() -> ByteBuffer? {
+        rest.withLock { rest in
+            defer { rest = nil }
+            return rest.map { ByteBuffer(bytes: $0) }
+        }
     }
 }

@@ -19,6 +19,13 @@ package struct ControlError: Error, Hashable, Sendable, CustomStringConvertible 
         self.problems = problems
     }
 
+    /// The error that the API answered.
+    package init(_ view: ErrorView) {
+        self.init(
+            ControlErrorCode(rawValue: view.code) ?? .failed, view.message, next: view.next,
+            problems: view.problems)
+    }
+
     /// The error as the API answers it.
     package var view: ErrorView {
         ErrorView(code: code.rawValue, message: message, next: next, problems: problems)

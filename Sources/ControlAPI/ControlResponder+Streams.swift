@@ -40,6 +40,33 @@ extension ControlResponder {
         }
     }
 
+    /// `POST /v1/volumes`: one ``VolumeOperationLine`` per line; a failure on the way is the last.
+    func operate(_ request: Request, _ context: ControlContext) async throws -> Response {
+        _ = try RequestQuery(request.uri.query, known: [])
+        let operation = try VolumeOperation(json: try await jsonBody(of: request))
+        try streams.take(for: context.channel)
+        // A large volume is copied for hours, and may say nothing while it is compared.
+        await liftDeadlines(of: context.channel, keepsIdleTimer: false)
+        let queue = ByteQueue(bytesMax: Self.queueBytesMax)
+        let producer = Task {
+            await queue.finish(
+                await result {
+                    try await backend.operate(operation) { line in
+                        var buffer = ByteBuffer(bytes: line.json)
+                        buffer.writeInteger(UInt8(ascii: "\n"))
+                        try await queue.send(buffer)
+                    }
+                })
+        }
+        return try await stream(
+            queue, producer, input: nil, type: "application/x-ndjson", context
+        ) { error in
+            var buffer = ByteBuffer(bytes: VolumeOperationLine(error: error.view).json)
+            buffer.writeInteger(UInt8(ascii: "\n"))
+            return buffer
+        }
+    }
+
     /// `POST /v1/exec`: the body is standard input; the answer is ``ExecFrame``s, both at once.
     func exec(_ request: Request, _ context: ControlContext) async throws -> Response {
         let execRequest = try execRequest(request)

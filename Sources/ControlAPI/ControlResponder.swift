@@ -50,6 +50,7 @@ struct ControlResponder: HTTPResponder {
         switch (request.method.rawValue, path) {
         case ("GET", ["logs"]): return try await logs(request, context)
         case ("POST", ["exec"]): return try await exec(request, context)
+        case ("POST", ["volumes"]): return try await operate(request, context)
         case ("POST", ["images"]): return try await loadImage(request, context)
         case ("GET", _): return try await list(request, path)
         default: return try await change(request, path)

@@ -33,6 +33,19 @@ enum StrictJSON {
         }
     }
 
+    /// Reads a value that takes one of several forms and refuses keys that its form does not have.
+    static func decodeChoice<Value: Codable>(
+        _ type: Value.Type, from bytes: [UInt8]
+    ) throws -> Value {
+        let value: Value
+        do {
+            value = try JSONDecoder().decode(type, from: Data(bytes))
+        } catch let error as DecodingError {
+            throw refusal(of: error)
+        }
+        return try decode(type, from: bytes, example: value)
+    }
+
     /// Reads a value that this program wrote; unknown keys are left alone.
     static func decodeLenient<Value: Decodable>(
         _ type: Value.Type, from bytes: [UInt8]

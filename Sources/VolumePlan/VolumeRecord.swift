@@ -39,10 +39,10 @@ package struct VolumeRecord: Hashable, Sendable {
     package let origin: VolumeID?
     /// The project that the host's file system counts it under; 0 for none.
     package let project: UInt32
-    /// Which service it was made for, as the maker counts them; 0 for none.
+    /// Which service it was made for or given to, as the maker counts them; 0 for none.
     ///
     /// A service that is deleted and made again has the same name and another number.
-    package let owner: UInt64
+    package var owner: UInt64
     /// Where it is in its life, and the operation under way.
     package var state: VolumeState
 

@@ -57,9 +57,9 @@ package enum VolumeError: Error, Sendable, CustomStringConvertible {
             "another agent, or a tool that it started, still works on the volumes in \(path); end "
                 + "it, or give this agent a folder of its own"
         case .notFound(let name):
-            "there is no volume \(name) here; `shoal volume list` names those there are"
+            "there is no volume \(name) here; `shoal volumes` names those there are"
         case .notInTrash(let id):
-            "the trash has no volume \(id); `shoal trash list` names those it has"
+            "the trash has no volume \(id); `shoal volumes` names those it has"
         case .exists(let name, let difference):
             "the volume \(name) is there already, but \(difference); delete it first, or take "
                 + "another name"

@@ -37,7 +37,7 @@ extension VolumeStore {
         }
         for name in RecoveryPlan.doubledNames(Array(records.values)) {
             said.append(
-                "two volumes answer to \(name); delete one of them with `shoal volume delete`")
+                "two volumes answer to \(name); remove one of them with `shoal volume rm`")
         }
         said += try await unknownContent()
         isRecovered = true

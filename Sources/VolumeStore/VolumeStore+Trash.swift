@@ -26,12 +26,13 @@ extension VolumeStore {
         return record
     }
 
-    /// Takes a volume out of the trash, under its old name or another.
+    /// Takes a volume out of the trash, under its old name or another, for its owner or another.
     ///
     /// Throws `exists` when a volume answers to that name, and `notInTrash`.
     @discardableResult
-    package func restore(_ id: VolumeID, as newName: VolumeName? = nil) async throws -> VolumeRecord
-    {
+    package func restore(
+        _ id: VolumeID, as newName: VolumeName? = nil, owner: UInt64? = nil
+    ) async throws -> VolumeRecord {
         guard let found = records[id] else {
             throw isRecovered ? VolumeError.notInTrash(id) : VolumeError.notRecovered
         }
@@ -51,9 +52,27 @@ extension VolumeStore {
                         + "become \(name)")
             }
             record.name = name
+            record.owner = owner ?? record.owner
             record.state = .ready
             try save(record, essential: true)
             try await settleBacking(record)
+            return record
+        }
+    }
+
+    /// Gives a volume that belongs to none to a service.
+    ///
+    /// Throws `exists` when it belongs to another already.
+    @discardableResult
+    package func adopt(_ name: VolumeName, owner: UInt64) async throws -> VolumeRecord {
+        try await alone(with: name) {
+            var record = try requireReady(name)
+            guard record.owner != owner else { return record }
+            guard record.owner == 0 else {
+                throw VolumeError.exists(name, difference: "belongs to another service")
+            }
+            record.owner = owner
+            try save(record)
             return record
         }
     }

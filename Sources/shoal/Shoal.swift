@@ -36,7 +36,8 @@ struct Shoal: AsyncParsableCommand {
                 name: "Change",
                 subcommands: [
                     ApplyCommand.self, ScaleCommand.self, ResizeCommand.self,
-                    DeleteCommand.self, RestoreCommand.self, ImageCommand.self,
+                    VolumeCommand.self, DeleteCommand.self, RestoreCommand.self,
+                    ImageCommand.self,
                 ]),
             CommandGroup(
                 name: "Look inside", subcommands: [LogsCommand.self, ExecCommand.self]),

@@ -1,5 +1,6 @@
 import Base
 import ClusterModel
+import ControlAPI
 import Testing
 import Wire
 
@@ -30,6 +31,9 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
         .logs(slot: slot, container: "app", follow: true, tail: 0),
         .logs(slot: slot, container: nil, follow: false, tail: nil),
         .exec(slot: slot, container: "söder"), .exec(slot: slot, container: nil),
+        .volume(
+            PeerVolumeOperation(.snapshot(volume: "web.1000000/data", label: "monday"))),
+        .volume(PeerVolumeOperation(.purge(id: ""))),
     ]
     static let commands = [
         PeerCommand(arguments: []), PeerCommand(arguments: ["sh", "", "-c", "echo 'ü' \n"]),
@@ -51,9 +55,23 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
         .exit(.min),
     ]
 
+    static let volumeLines = [
+        PeerVolumeLine(
+            VolumeOperationLine(
+                progress: VolumeProgressView(doing: "söder", doneBytes: 0, totalBytes: .max))),
+        PeerVolumeLine(
+            VolumeOperationLine(
+                result: VolumeOperationResult(
+                    message: "",
+                    volume: VolumeDetails(
+                        volume: "web.3/data", id: "0123456789abcdef", host: "h1", state: "ready",
+                        class: "loop", sizeBytes: 1, usedBytes: 0)))),
+    ]
+
     static let all = [
         MessageKind(requests), MessageKind(commands), MessageKind(replies), MessageKind(offers),
         MessageKind(lines), MessageKind(pieces), MessageKind(frames),
+        MessageKind(volumeLines),
     ]
 }
 
@@ -99,6 +117,10 @@ struct PeerRequestTests {
                 "0103" + "0377656203" + "00" + "00" + "01"
             ),
             (.exec(slot: slot, container: nil), "0104" + "0377656203" + "00"),
+            (
+                .volume(PeerVolumeOperation(.purge(id: "a"))),
+                "0114" + "16" + hexadecimal(Array(#"{"purge":{"id":"a"}}"#.utf8))
+            ),
         ]
         for (request, text) in golden { #expect(hexadecimal(request.encoded) == text) }
         #expect(hexadecimal(PeerCommand(arguments: ["ls", "-l"]).encoded) == "02026c73022d6c")
@@ -163,6 +185,7 @@ struct PeerRequestTests {
             ("PeerRequest", [1, 1] + huge), ("PeerRequest", [1, 2] + huge),
             ("PeerRequest", [1, 3] + huge), ("PeerRequest", [1, 3] + slot + [1] + huge),
             ("PeerRequest", [1, 4] + Array(slot.dropLast()) + huge),
+            ("PeerRequest", [1, 20] + huge), ("PeerVolumeLine", huge),
             ("PeerCommand", huge), ("PeerCommand", [1] + huge), ("PeerReply", [1] + huge),
             ("ImageOffer", huge), ("ImageOffer", [1] + huge), ("PeerLogLine", huge),
             ("PeerLogLine", [0, 0] + huge), ("PeerLogLine", [0, 0, 0] + huge),
@@ -218,6 +241,35 @@ struct PeerRequestTests {
         #expect(throws: WireError.unknownCase(what: "exec frame", value: 4)) {
             try PeerExecFrame(decoding: [4])
         }
+    }
+
+    @Test("an operation on a volume that this agent does not know is refused in words")
+    func unknownOperations() throws {
+        let operations: [VolumeOperation] = [
+            .show(volume: "web.3/data"), .snapshot(volume: "web.3/data", label: nil),
+            .clone(volume: "web.3/data@monday", target: "test.0/data"),
+            .remove(volume: "web.3/data@monday"), .shrink(volume: "web.3/data", sizeBytes: .max),
+            .clean(volume: "web.3/data", seconds: 60),
+            .restore(id: "0123456789abcdef", name: "test.0/data"), .purge(id: "0123456789abcdef"),
+        ]
+        for operation in operations {
+            let request = PeerRequest.volume(PeerVolumeOperation(operation))
+            guard case .volume(let read) = try PeerRequest(decoding: request.encoded) else {
+                throw Trouble("not an operation")
+            }
+            #expect(try read.operation() == operation)
+        }
+        for text in [
+            "", "{", "[]", "{}", #"{"explode":{}}"#, #"{"purge":{}}"#, #"{"purge":{"id":7}}"#,
+            #"{"purge":{"id":"a","more":1}}"#, #"{"purge":{"id":"a"},"show":{"volume":"a"}}"#,
+            #"{"purge":{"id":"a"},"more":1}"#,
+        ] {
+            #expect(throws: ControlError.self, "\(text)") {
+                try VolumeOperation(json: Array(text.utf8))
+            }
+        }
+        let long = [UInt8](repeating: UInt8(ascii: " "), count: VolumeOperation.jsonBytesMax + 1)
+        #expect(throws: ControlError.self) { try VolumeOperation(json: long) }
     }
 
     @Test("text that is not UTF-8 is refused")

@@ -58,6 +58,40 @@ import Testing
         }
     }
 
+    @Test("an operation on a volume shows how far it is, and its outcome or why it failed")
+    func volumeOperations() async throws {
+        try await TestServer.run { (server: TestServer) async throws in
+            let operation = VolumeOperation.snapshot(volume: "web.0/data", label: "monday")
+            var steps: [Int] = []
+            let result = try await server.client.operate(operation) { steps.append($0.doneBytes) }
+            #expect(steps == [1, 2, 3])
+            #expect(result.volume.volume == "web.0/data")
+            #expect(
+                server.backend.notes.contains(
+                    #"operate {"snapshot":{"label":"monday","volume":"web.0/data"}}"#))
+            let missing = await refusal {
+                _ = try await server.client.operate(.remove(volume: "none.0/data"))
+            }
+            #expect(missing?.code == .notFound)
+            #expect(missing?.next == "`shoal volumes`")
+            var count = 0
+            let broken = await refusal {
+                _ = try await server.client.operate(.remove(volume: "breaks.0/data")) { _ in
+                    count += 1
+                }
+            }
+            #expect(broken?.message == "host h2 broke off")
+            #expect(count == 3)
+            for body in ["", "{}", #"{"explode":{}}"#, #"{"show":{"volume":"a","x":1}}"#] {
+                let connection = try RawConnection(server.socketPath)
+                connection.send(
+                    "POST /v1/volumes HTTP/1.1\r\nHost: x\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+                )
+                #expect(try await connection.receive().hasPrefix("HTTP/1.1 400"), "\(body)")
+            }
+        }
+    }
+
     @Test("log lines come in order; an error before and after the first line arrives")
     func logs() async throws {
         try await TestServer.run { (server: TestServer) async throws in

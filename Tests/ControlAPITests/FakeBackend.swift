@@ -174,6 +174,30 @@ final class FakeBackend: ControlBackend {
         }
     }
 
+    func operate(
+        _ operation: VolumeOperation,
+        send: @escaping @Sendable (VolumeOperationLine) async throws -> Void
+    ) async throws {
+        note("operate \(String(decoding: operation.json, as: UTF8.self))")
+        guard case .name(let volume) = operation.subject, volume != "none.0/data" else {
+            throw ControlError(.notFound, "there is no such volume", next: "`shoal volumes`")
+        }
+        for step in 1...3 {
+            try await send(
+                VolumeOperationLine(
+                    progress: VolumeProgressView(
+                        doing: "copying \(volume)", doneBytes: step, totalBytes: 3)))
+        }
+        if volume == "breaks.0/data" { throw ControlError(.unavailable, "host h2 broke off") }
+        try await send(
+            VolumeOperationLine(
+                result: VolumeOperationResult(
+                    message: "done",
+                    volume: VolumeDetails(
+                        volume: volume, id: "0123456789abcdef", host: "h1", state: "ready",
+                        class: "loop", sizeBytes: 64 << 20, usedBytes: 1 << 20))))
+    }
+
     func logs(
         _ request: LogRequest, send: @escaping @Sendable (LogLine) async throws -> Void
     ) async throws {

@@ -70,6 +70,26 @@ struct LoopTests {
         try await store.detach(restored.name)
     }
 
+    @Test("what belongs to nobody can be given to a service, and to one only")
+    func adopted() async throws {
+        let fixture = try VolumeFixture()
+        let name = try volume("test.0/data")
+        var store: VolumeStore? = try await fixture.store()
+        let made = try await store?.create(
+            VolumeRequest(name: name, volumeClass: .loop, size: mebibytes(8), owner: 7))
+        #expect(try await store?.adopt(name, owner: 7) == made)
+        let taken = try await failure { try await store?.adopt(name, owner: 8) }
+        #expect("\(taken)".contains("belongs to another service"))
+        let id = try #require(made?.id)
+        try await store?.delete(name)
+        try await store?.restore(id, owner: 0)
+        #expect(try await store?.find(name).owner == 0)
+        try await store?.adopt(name, owner: 8)
+        store = nil
+        store = try await fixture.store()
+        #expect(try await store?.find(name).owner == 8, "and it is on disk")
+    }
+
     @Test("a volume in use is neither unmounted nor deleted, and the refusal names the user")
     func inUse() async throws {
         let fixture = try VolumeFixture()
