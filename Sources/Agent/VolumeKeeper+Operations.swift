@@ -128,8 +128,9 @@ extension VolumeKeeper {
         return record
     }
 
-    /// A volume taken out of the trash by hand belongs to nobody: what put it there would put it
-    /// there again. The next slot of its name gets it.
+    /// Takes a volume out of the trash; it belongs to nobody until the next slot of its name.
+    ///
+    /// Were it its service's again, what put it into the trash would put it there again.
     private func restore(
         _ text: String, as newName: VolumeName?, _ look: AgentBackend.Look
     ) async throws -> VolumeRecord {

@@ -21,6 +21,7 @@ package struct VolumeReport: Hashable, Sendable {
     /// When it went into the trash, in seconds since 1970; nil while it is in use.
     package var trashedAt: Int?
     /// The entry that created the service it was made for: a later service of that name has others.
+    ///
     /// Zero while it belongs to none: a snapshot, a clone, or one that was taken out of the trash.
     package var owner: LogIndex
 

@@ -119,7 +119,7 @@ struct PeerRequestTests {
             (.exec(slot: slot, container: nil), "0104" + "0377656203" + "00"),
             (
                 .volume(PeerVolumeOperation(.purge(id: "a"))),
-                "0114" + "16" + hexadecimal(Array(#"{"purge":{"id":"a"}}"#.utf8))
+                "0114" + "14" + hexadecimal(Array(#"{"purge":{"id":"a"}}"#.utf8))
             ),
         ]
         for (request, text) in golden { #expect(hexadecimal(request.encoded) == text) }
