@@ -23,6 +23,15 @@ package enum Quantity {
         try QuantityUnits.byteRate.parse(text)
     }
 
+    /// Whole seconds: `90s`, `30m`, `6h`, `7d`, `1w`; a plain number is refused, for nobody can tell
+    /// of what.
+    package static func seconds(_ text: String) throws(QuantityError) -> Int {
+        try QuantityUnits.time.parse(text)
+    }
+
+    /// Seconds as a text that `seconds(_:)` reads back: `6h`, `90s`.
+    package static func text(seconds: Int) -> String { QuantityUnits.time.exactText(seconds) }
+
     /// Millicores as a text that `millicores(_:)` reads back: `250m`, `2`.
     package static func text(millicores: Int) -> String {
         QuantityUnits.cpu.exactText(millicores)
@@ -110,6 +119,10 @@ struct QuantityUnits {
     static let cpu = QuantityUnits(
         expected: "an amount of CPU", examples: "250m, 0.5 or 2", base: "millicores",
         units: [("", 1_000), ("m", 1)])
+
+    static let time = QuantityUnits(
+        expected: "a time", examples: "90s, 30m, 6h or 7d", base: "seconds",
+        units: [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1), ("w", 604_800)])
 
     static let bytes = QuantityUnits(
         expected: "an amount of bytes", examples: "64Mi, 1Gi or 500M", base: "bytes",

@@ -132,7 +132,10 @@ extension ServiceSpec {
             spec.containers[position].pidsMax = 0
             spec.containers[position].io = IOSpec()
         }
-        for position in spec.volumes.indices { spec.volumes[position].sizeBytes = 0 }
+        for position in spec.volumes.indices {
+            spec.volumes[position].sizeBytes = 0
+            spec.volumes[position].backup = nil
+        }
         spec.network.egressBitsPerSecond = nil
         spec.network.ingressBitsPerSecond = nil
         return spec

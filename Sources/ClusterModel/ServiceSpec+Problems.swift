@@ -47,6 +47,16 @@ package enum SpecLimits {
     package static let volumeNameBytes = 32
     /// A volume's size: 16 MiB, below which file systems hold little but themselves, to 64 TiB.
     package static let volumeBytes = (16 << 20)...(64 << 40)
+    /// The time between two backups or two drills of a volume: from ten seconds to a year.
+    package static let backupSeconds = 10...(366 * 86_400)
+    /// How long a host must be lost before its volumes are restored elsewhere.
+    package static let restoreOnLossSeconds = 0...(366 * 86_400)
+    /// Backups kept of one volume.
+    package static let backups = 100
+    /// Hosts that keep a volume's backups.
+    package static let backupCopies = 1...5
+    /// Bytes of a backup's target.
+    package static let backupTargetBytes = 512
     /// Swap beyond the memory limit.
     package static let swapBytes = 0...(16 << 40)
     /// Weight of input and output: what the kernel's BFQ scheduler knows.

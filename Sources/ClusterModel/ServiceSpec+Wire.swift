@@ -5,8 +5,8 @@ extension ServiceSpec: WireCodable {
     /// Written always; what is older is read, and what it lacks has its default.
     ///
     /// 1: the first. 2: volumes; bandwidth with rate, ceiling and what leaves the datacentre; CPU
-    /// burst and cores, soft memory limit and swap, input and output.
-    private static let version: UInt8 = 2
+    /// burst and cores, soft memory limit and swap, input and output. 3: backups of volumes.
+    private static let version: UInt8 = 3
 
     package func encode(into writer: inout ByteWriter) {
         writer.write(byte: ServiceSpec.version)
@@ -18,7 +18,8 @@ extension ServiceSpec: WireCodable {
         for container in containers { container.encode(into: &writer) }
         network.encode(into: &writer)
         writer.write(placement)
-        writer.write(list: volumes)
+        writer.write(UInt64(volumes.count))
+        for volume in volumes { volume.encode(into: &writer) }
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
@@ -35,24 +36,30 @@ extension ServiceSpec: WireCodable {
             },
             network: try NetworkSpec(from: &reader, version: version),
             placement: try reader.read(),
-            volumes: version >= 2 ? try reader.readList(maximum: WireBounds.list) : [])
+            volumes: version >= 2
+                ? try reader.readList(maximum: WireBounds.list) {
+                    reader throws(WireError) in try VolumeSpec(from: &reader, version: version)
+                } : [])
     }
 }
 
-extension VolumeSpec: WireCodable {
-    package func encode(into writer: inout ByteWriter) {
+extension VolumeSpec {
+    fileprivate func encode(into writer: inout ByteWriter) {
         writer.write(name)
         writer.write(sizeBytes)
         writer.write(mount)
         writer.write(volumeClass)
+        writer.write(optional: backup)
     }
 
-    package init(from reader: inout ByteReader) throws(WireError) {
+    fileprivate init(from reader: inout ByteReader, version: UInt8) throws(WireError) {
         self.init(
             name: try reader.readString(maximum: WireBounds.name),
             sizeBytes: try reader.readInt(),
             mount: try reader.readString(maximum: WireBounds.mount),
             volumeClass: try reader.read())
+        guard version >= 3 else { return }
+        backup = try reader.readOptional()
     }
 }
 

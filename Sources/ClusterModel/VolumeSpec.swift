@@ -11,14 +11,18 @@ package struct VolumeSpec: Hashable, Sendable, Codable {
     package var mount: String
     /// What it is made of, and so how hard its limit is.
     package var volumeClass: VolumeClass
+    /// How it is backed up; nil when it is not.
+    package var backup: BackupSpec?
 
     package init(
-        name: String, sizeBytes: Int, mount: String, volumeClass: VolumeClass = .loop
+        name: String, sizeBytes: Int, mount: String, volumeClass: VolumeClass = .loop,
+        backup: BackupSpec? = nil
     ) {
         self.name = name
         self.sizeBytes = sizeBytes
         self.mount = mount
         self.volumeClass = volumeClass
+        self.backup = backup
     }
 }
 
@@ -45,6 +49,7 @@ extension VolumeSpec {
         if let problem = VolumeSpec.problem(inMount: mount) {
             list.add("\(path).mount", "'\(quoted(mount))' \(problem)")
         }
+        backup?.check(at: "\(path).backup", into: &list)
     }
 
     /// What is wrong with a path inside containers; nil when it may be mounted at.

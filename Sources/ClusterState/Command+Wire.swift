@@ -73,6 +73,8 @@ extension Command: WireCodable {
         case .restoreService(let service):
             writer.write(byte: 15)
             writer.write(service)
+        case .reportBackups, .forgetBackups, .restoreVolumes, .reportRestoration:
+            encodeBackups(into: &writer)
         case .resize(let service, let resize):
             writer.write(byte: 12)
             writer.write(service)
@@ -119,6 +121,8 @@ extension Command: WireCodable {
             self = .reportVolumes(
                 host: try reader.read(), bootEpoch: try reader.read(),
                 volumes: try reader.readList(maximum: Limits.volumesOfHost))
+        case let tag where Command.backupTags.contains(tag):
+            self = try Command.readBackups(tag, &reader)
         case let other: throw .unknownCase(what: "command", value: UInt64(other))
         }
     }

@@ -33,6 +33,15 @@ package enum Command: Equatable, Sendable {
     case reportVolumes(host: HostID, bootEpoch: BootEpoch, volumes: [VolumeReport])
     /// Bring a deleted service back, with its volumes.
     case restoreService(String)
+    /// What a host says of the backups of one volume: all of them.
+    case reportBackups(host: HostID, VolumeBackups)
+    /// Forget the backups of a volume that is gone.
+    case forgetBackups(SlotID, volume: String, owner: LogIndex)
+    /// Give a slot to a host that restores its volumes from backups first; `replaces` also when the
+    /// host that has them is alive.
+    case restoreVolumes(SlotID, VolumeRestoration, replaces: Bool)
+    /// How a restoration goes; an empty problem says that it is done.
+    case reportRestoration(SlotID, index: LogIndex, host: HostID, problem: String)
     /// Changes nothing: who sees it applied has seen everything before it (a consistent read).
     case barrier
 }

@@ -93,6 +93,15 @@ package enum Limits {
     package static let requests = 4_096
     /// Volumes of one host, those in its trash included.
     package static let volumesOfHost = 8_192
+    /// Volumes whose backups are known.
+    package static let volumesBackedUp = 20_000
+    /// Repositories with backups of one volume.
+    package static let backupCopies = 16
+    /// Backups of one volume in one repository; some more than are kept, for the moment before the
+    /// oldest is removed.
+    package static let backups = 128
+    /// Volumes restored by one order.
+    package static let restored = 64
     /// Tombstones kept.
     package static let tombstones = 1_000
     /// Revisions kept of one service, beyond those that placed sets still run.

@@ -75,4 +75,14 @@ package enum EventKind: String, Hashable, Sendable, CaseIterable {
     case setResized
     /// A volume was made, grown, put into the trash, taken out of it or removed.
     case volumeChanged
+    /// A volume was backed up.
+    case volumeBackedUp
+    /// A backup could not be made.
+    case backupFailed
+    /// A backup was restored on trial.
+    case backupDrilled
+    /// A host is to restore a slot's volumes.
+    case volumeRestoring
+    /// A host has restored a slot's volumes.
+    case volumeRestored
 }

@@ -76,6 +76,13 @@ extension ReplicatedState {
         case .reportVolumes(let host, let bootEpoch, let volumes):
             try report(volumes, of: host, bootEpoch, &change)
         case .restoreService(let service): try restoreService(service, &change)
+        case .reportBackups(let host, let backups): try report(backups, of: host, &change)
+        case .forgetBackups(let slot, let volume, let owner):
+            try forgetBackups(of: slot, volume, owner: owner, &change)
+        case .restoreVolumes(let slot, let restoration, let replaces):
+            try restore(slot, restoration, replaces: replaces, &change)
+        case .reportRestoration(let slot, let index, let host, let problem):
+            try restorationReported(slot, index: index, by: host, problem: problem, &change)
         case .barrier: break
         }
     }

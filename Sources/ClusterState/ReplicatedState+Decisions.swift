@@ -56,6 +56,7 @@ extension ReplicatedState {
         guard let spec = services[service].spec(revision: revision) else {
             return "revision \(revision) is unknown"
         }
+        guard record.restoration == nil else { return "its volumes are being restored" }
         // Resized meanwhile: its placement has a newer revision already.
         guard revision >= record.placement?.revision ?? 0 else { return "the slot was resized" }
         guard let position = hostPosition(id) else { return "host \(id.short) is unknown" }

@@ -62,8 +62,8 @@ extension ReplicatedState {
 
     /// The host that holds volumes of a slot, made for the service created at `owner`.
     ///
-    /// Those in a trash count: a slot that comes back wants its own again. The one that has most
-    /// of them, then the first by identity. Where the service has none, the host that has volumes
+    /// Those in a trash count: a slot that comes back wants its own again. A host that is not lost before
+    /// one that is, then the one that has most, then the first by identity. Where the service has none, the host that has volumes
     /// of these names that belong to nobody: clones made for the slot, and what was restored.
     func volumeHolder(of slot: SlotID, owner: LogIndex, names: [String]) -> HostID? {
         if let own = ownVolumeHolder(of: slot, owner: owner) { return own }
@@ -78,14 +78,14 @@ extension ReplicatedState {
     }
 
     private func ownVolumeHolder(of slot: SlotID, owner: LogIndex) -> HostID? {
-        var best: (host: HostID, inUse: Int, all: Int)?
+        var best: (host: HostID, isActive: Int, inUse: Int, all: Int)?
         for told in hostVolumes {
             let own = told.volumes.filter { $0.slot == slot && $0.owner == owner }
             let inUse = own.count { $0.trashedAt == nil }
-            guard !own.isEmpty, (inUse, own.count) > (best?.inUse ?? -1, best?.all ?? -1) else {
-                continue
-            }
-            best = (told.host, inUse, own.count)
+            let isActive = host(told.host)?.status == .active ? 1 : 0
+            let before = (best?.isActive ?? -1, best?.inUse ?? -1, best?.all ?? -1)
+            guard !own.isEmpty, (isActive, inUse, own.count) > before else { continue }
+            best = (told.host, isActive, inUse, own.count)
         }
         return best?.host
     }

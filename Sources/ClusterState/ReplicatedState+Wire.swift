@@ -5,7 +5,7 @@ import Wire
 /// The snapshot form. What follows from the rest (allocations, counts, who is stranded) is not
 /// written but worked out when it is read; a placement names its host by position, to be short.
 extension ReplicatedState: WireCodable {
-    /// The form that is written; 1 and 2 are still read.
+    /// The form that is written; older ones are still read.
     static let version: UInt8 = 3
 
     /// A hash of the snapshot form: equal states have equal ones, in every process.
@@ -27,6 +27,7 @@ extension ReplicatedState: WireCodable {
         writer.write(list: recentEvents.elements)
         requests.encode(into: &writer)
         writer.write(list: hostVolumes)
+        writer.write(list: volumeBackups)
     }
 
     private func encode(_ service: ServiceRecord, into writer: inout ByteWriter) {
@@ -39,6 +40,7 @@ extension ReplicatedState: WireCodable {
             writer.write(slot.changedAt)
             writer.write(slot.pendingReason)
             writer.write(optional: slot.volumeHost)
+            writer.write(optional: slot.restoration)
             guard let placement = slot.placement, let host = hostPosition(placement.host) else {
                 writer.write(false)
                 continue
@@ -90,6 +92,11 @@ extension ReplicatedState: WireCodable {
         guard hostVolumes.isStrictlyAscending(by: { $0.host }),
             hostVolumes.allSatisfy({ $0.volumes.isStrictlyAscending(by: { $0.id }) })
         else { throw .invalid(what: "order of volumes") }
+        guard version >= 3 else { return }
+        volumeBackups = try reader.readList(maximum: Limits.volumesBackedUp)
+        guard volumeBackups.isStrictlyAscending(by: { $0.key }) else {
+            throw .invalid(what: "order of backups")
+        }
     }
 
     private mutating func readService(
@@ -124,6 +131,7 @@ extension ReplicatedState: WireCodable {
             changedAt: try reader.read(), volumeHost: nil, report: nil)
         record.pendingReason = try reader.readText()
         if version >= 2 { record.volumeHost = try reader.readOptional() }
+        if version >= 3 { record.restoration = try reader.readOptional() }
         guard try reader.readBool() else { return record }
         let host = try reader.readCount(maximum: Limits.hosts)
         guard host < hosts.count else { throw .invalid(what: "host of a placement") }

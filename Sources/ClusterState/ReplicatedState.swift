@@ -21,6 +21,8 @@ package struct ReplicatedState: Equatable, Sendable {
     package internal(set) var tombstones: [Tombstone] = []
     /// What each host last told of its volumes, sorted by identity.
     package internal(set) var hostVolumes: [HostVolumes] = []
+    /// What is known of volumes' backups, sorted by slot, name and owner.
+    package internal(set) var volumeBackups: [VolumeBackups] = []
     /// Sets of all services together.
     package internal(set) var setCount = 0
     /// The last events.

@@ -59,6 +59,8 @@ package struct SlotRecord: Equatable, Sendable {
     package internal(set) var changedAt: LogIndex
     /// The host that holds its volumes: it runs nowhere else; nil while it has none.
     package internal(set) var volumeHost: HostID?
+    /// The order to restore its volumes; nil when nothing is to be restored.
+    package internal(set) var restoration: VolumeRestoration?
     /// What its host last said; nil before its first report on this placement.
     package internal(set) var report: SetStatus?
 

@@ -183,7 +183,7 @@ extension SpecReader {
     }
 
     private mutating func volume(_ node: YAMLNode, _ path: String) -> VolumeSpec {
-        let fields = mapping(node, path, known: ["name", "size", "mount", "class"])
+        let fields = mapping(node, path, known: ["name", "size", "mount", "class", "backup"])
         var spec = VolumeSpec(name: "", sizeBytes: 0, mount: "")
         spec.name =
             required("name", fields, node, path).flatMap { text($0, path + ".name") } ?? ""
@@ -197,6 +197,7 @@ extension SpecReader {
         set(
             &spec.volumeClass,
             fields["class"].flatMap { choice($0, path + ".class", of: VolumeClass.self) })
+        if let backup = fields["backup"] { spec.backup = self.backup(backup, path + ".backup") }
         return spec
     }
 
@@ -248,7 +249,7 @@ extension SpecReader {
     }
 
     /// The value of a key that must be there.
-    private mutating func required(
+    mutating func required(
         _ key: String, _ fields: [String: YAMLNode], _ node: YAMLNode, _ path: String = ""
     ) -> YAMLNode? {
         if let value = fields[key] { return value }
@@ -272,7 +273,7 @@ extension SpecReader {
         }
     }
 
-    private mutating func text(_ node: YAMLNode, _ path: String) -> String? {
+    mutating func text(_ node: YAMLNode, _ path: String) -> String? {
         places[path] = node.place
         guard case .scalar(let text, _) = node.content, !node.isNull else {
             wrongKind(node, path, wanted: "text")

@@ -174,7 +174,12 @@ func exampleService() -> ServiceSpec {
             egress: exampleBandwidth, ingress: exampleBandwidth,
             publish: [PublishedPort(port: 80, hostPort: 80)]),
         placement: PlacementSpec(datacenters: ["a"], apartFrom: ["b"]),
-        volumes: [VolumeSpec(name: "data", sizeBytes: 1, mount: "/data")])
+        volumes: [
+            VolumeSpec(
+                name: "data", sizeBytes: 1, mount: "/data",
+                backup: BackupSpec(
+                    everySeconds: 1, to: "peers", drillSeconds: 1, restoreOnLossSeconds: 1))
+        ])
 }
 
 /// New limits with every optional filled: the known keys of their JSON form.

@@ -22,6 +22,10 @@ struct LeaderDuties: Sendable {
     var verdicts: [(host: HostID, number: UInt64)] = []
     /// Active hosts of which gossip knows nothing that would say how they are, sorted; since when.
     var unseen: [(host: HostID, since: Instant)] = []
+    /// Lost hosts, sorted, and since when this leaseholder has known.
+    var lost: [(host: HostID, since: Instant)] = []
+    /// The requests to restore volumes on their way into the log.
+    var restoring: [UInt64] = []
     /// The hosts that new sets may go to, sorted.
     var usable: [HostID] = []
     /// When the duties are looked at again without an event.
@@ -90,6 +94,7 @@ extension Peer {
             chooseVoters(alive: alive, at: now, into: &outputs)
             // A suspect keeps what it has, but gets nothing new.
             leader.usable = alive.filter { membership.member($0)?.status == .alive }
+            restoreWhatIsLost(at: now)
         }
         place(at: now)
     }

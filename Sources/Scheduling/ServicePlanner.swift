@@ -11,12 +11,15 @@ struct ServicePlanner {
     private let service: ServiceRecord
     private let apart: [String]
     private let room: Int
+    /// Tells an operator how a slot whose volumes are lost comes back; empty when it cannot.
+    private let wayBack: (SlotRecord) -> String
     /// Homeless slots that got a host in this batch.
     private var placedCount = 0
 
     init(_ service: ServiceRecord, state: ReplicatedState, tally: Tally, room: Int) {
         self.service = service
         self.room = room
+        wayBack = { state.wayBack(of: $0, in: service) }
         apart = state.servicesApart(from: service.name)
         field = CandidateField(service, tally: tally, apart: apart)
     }
@@ -27,6 +30,10 @@ struct ServicePlanner {
         var reason: String?
         for slot in service.slots where slot.isHomeless {
             guard decisions.count < room else { return }
+            if let restoration = slot.restoration {
+                waitForRestoration(slot, restoration)
+                continue
+            }
             if let holder = slot.volumeHost, !service.spec.volumes.isEmpty {
                 placeAtVolumes(slot, on: holder)
                 continue
@@ -50,7 +57,8 @@ struct ServicePlanner {
         guard let position = field.tally.position(of: holder) else {
             return decline(
                 slot,
-                because: "waits for \(what): the host \(holder.short) that held it was forgotten")
+                because: "waits for \(what): the host \(holder.short) that held it was forgotten"
+                    + wayBack(slot))
         }
         if field.fits(position) {
             field.add(at: position)
@@ -65,7 +73,21 @@ struct ServicePlanner {
         decline(
             slot,
             because: "waits for host \(name), which holds \(what)"
-                + (obstacle.map { ": it \($0.phrase)" } ?? ""))
+                + (obstacle.map { ": it \($0.phrase)" } ?? "")
+                + (obstacle == .lost ? wayBack(slot) : ""))
+    }
+
+    /// A slot whose volumes are being restored waits for the host that does it.
+    private mutating func waitForRestoration(
+        _ slot: SlotRecord, _ restoration: VolumeRestoration
+    ) {
+        let position = field.tally.position(of: restoration.host)
+        let name = position.map { field.tally.hosts[$0].name } ?? restoration.host.short
+        let isThere = position.map { field.tally.hosts[$0].status == .active } ?? false
+        decline(
+            slot,
+            because: restoration.reason(on: name)
+                + (isThere ? "" : "; that host is lost, too" + wayBack(slot)))
     }
 
     /// Replaces sets of older revisions, a share of the service at a time.

@@ -272,6 +272,69 @@ import Wire
         #expect(try JSONDecoder().decode(ServiceSpec.self, from: json) == SpecTests.limited)
     }
 
+    @Test("where backups go is one of four forms, and never holds a password")
+    func backupDestinations() {
+        func problem(_ to: String) -> String? {
+            var spec = SpecTests.good
+            spec.volumes = [
+                VolumeSpec(
+                    name: "data", sizeBytes: 64 << 20, mount: "/data",
+                    backup: BackupSpec(everySeconds: 3_600, to: to))
+            ]
+            return spec.problems().first.map(\.description)
+        }
+        for good in [
+            "peers", "peers:1", "peers:5", "/mnt/backup", "s3:https://s3.example.org/bucket/a",
+            "s3:s3.example.org/bucket", "rest:https://backup.example.org:8000/",
+        ] {
+            #expect(problem(good) == nil, "\(good)")
+        }
+        for bad in [
+            "", "peer", "peers:", "peers:0", "peers:6", "peers:+2", "peers:999999999", "/", "/a//b",
+            "/a/../b", "/a/", "s3:", "s3:bucket", "s3:https://host", "rest:host/", "rest:http://",
+            "rest:https://user:secret@host/", "sftp:host:/a", "rest:https://host/a b",
+            "/" + String(repeating: "a", count: 512),
+        ] {
+            #expect(problem(bad)?.hasPrefix("volumes[0].backup.to: ") == true, "\(bad)")
+        }
+    }
+
+    @Test("a backup's times and counts are bounded; its binary form is read back")
+    func backupRules() throws {
+        var spec = SpecTests.good
+        spec.volumes = [
+            VolumeSpec(
+                name: "data", sizeBytes: 64 << 20, mount: "/data",
+                backup: BackupSpec(
+                    everySeconds: 21_600, keep: BackupKeep(last: 4, daily: 7, weekly: 4),
+                    to: "peers", drillSeconds: 604_800, restoreOnLossSeconds: 0))
+        ]
+        #expect(spec.problems().isEmpty)
+        #expect(try ServiceSpec(decoding: spec.encoded) == spec)
+        #expect(spec.withoutLimits == SpecTests.withoutBackup(spec).withoutLimits)
+        func paths(_ change: (inout BackupSpec) -> Void) -> [String] {
+            var broken = spec
+            if var backup = broken.volumes[0].backup {
+                change(&backup)
+                broken.volumes[0].backup = backup
+            }
+            return broken.problems().map(\.path)
+        }
+        #expect(paths { $0.everySeconds = 9 } == ["volumes[0].backup.every"])
+        #expect(paths { $0.keep = BackupKeep(last: 0) } == ["volumes[0].backup.keep"])
+        #expect(paths { $0.keep = BackupKeep(last: 60, daily: 60) } == ["volumes[0].backup.keep"])
+        #expect(paths { $0.keep.daily = -1 } == ["volumes[0].backup.keep.daily"])
+        #expect(paths { $0.drillSeconds = 1 } == ["volumes[0].backup.drill"])
+        #expect(
+            paths { $0.restoreOnLossSeconds = -1 } == ["volumes[0].backup.restore-on-loss"])
+    }
+
+    private static func withoutBackup(_ spec: ServiceSpec) -> ServiceSpec {
+        var spec = spec
+        spec.volumes[0].backup = nil
+        return spec
+    }
+
     @Test("what version 1 wrote is read, and what it lacks has its default")
     func versionOne() throws {
         // Service "a": one container "b" of image "c", as the first version wrote it.
@@ -296,7 +359,7 @@ import Wire
                     memory: MemorySpec(requestBytes: 1 << 26, limitBytes: 1 << 27), pidsMax: 64)
             ], placement: PlacementSpec(spread: []))
         #expect(try ServiceSpec(decoding: writer.bytes) == old)
-        for version in [0, 3, 255] as [UInt8] {
+        for version in [0, 4, 255] as [UInt8] {
             var bytes = writer.bytes
             bytes[0] = version
             #expect(throws: WireError.self) { try ServiceSpec(decoding: bytes) }

@@ -30,6 +30,16 @@ private let badFiles: [BadFile] = [
             "6:7 containers[0].memory.limits unknown key 'limits'; did you mean 'limit'?"
         ]),
     BadFile(
+        name: "a backup that says too little, or nonsense",
+        yaml: "service: web\n" + container
+            + "volumes: [{name: data, size: 64Mi, mount: /data, backup: {every: 6, keep: {}, too: peers}}]\n",
+        problems: [
+            "3:58 volumes[0].backup.to key 'to' is missing",
+            "3:66 volumes[0].backup.every '6' has the unknown unit '': write a time like 90s, 30m, 6h or 7d",
+            "3:75 volumes[0].backup.keep at least one backup must be kept",
+            "3:79 volumes[0].backup.too unknown key 'too'; did you mean 'to'?",
+        ]),
+    BadFile(
         name: "keys of a later version",
         yaml: "service: web\nscaling: []\nupdate: {}\n"
             + "containers: [{name: app, image: a, health: {}}]\nplacement: {after: [db]}\n",
@@ -175,7 +185,7 @@ private let badFiles: [BadFile] = [
                 pids: 100
             network: {egress: 50Mbit, ingress: 1Gbit, publish: [{port: 8080, host: 18080}]}
             placement: {datacenters: [a], spread: [rack, host], apart-from: [batch]}
-            volumes: [{name: data, size: 64Mi, mount: /data}, {name: db, size: 1Gi, mount: /var/db, class: lvm}]
+            volumes: [{name: data, size: 64Mi, mount: /data}, {name: db, size: 1Gi, mount: /var/db, class: lvm, backup: {every: 6h, keep: {last: 4, daily: 7}, to: peers, drill: 7d, restore-on-loss: 30m}}]
             """
         let expected = ServiceSpec(
             name: "web", pool: "fast", sets: 6, priority: 70,
@@ -205,7 +215,11 @@ private let badFiles: [BadFile] = [
                 datacenters: ["a"], spread: [.rack, .host], apartFrom: ["batch"]),
             volumes: [
                 VolumeSpec(name: "data", sizeBytes: 64 << 20, mount: "/data", volumeClass: .loop),
-                VolumeSpec(name: "db", sizeBytes: 1 << 30, mount: "/var/db", volumeClass: .lvm),
+                VolumeSpec(
+                    name: "db", sizeBytes: 1 << 30, mount: "/var/db", volumeClass: .lvm,
+                    backup: BackupSpec(
+                        everySeconds: 21_600, keep: BackupKeep(last: 4, daily: 7), to: "peers",
+                        drillSeconds: 604_800, restoreOnLossSeconds: 1_800)),
             ])
         #expect(try SpecFile.parse(Array(yaml.utf8)) == [expected])
     }

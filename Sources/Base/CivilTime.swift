@@ -1,5 +1,3 @@
-import Base
-
 extension WallTime {
     /// The time as RFC 3339 in UTC with milliseconds, such as `2024-05-01T12:00:00.250Z`.
     ///
