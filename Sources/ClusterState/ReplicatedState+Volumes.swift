@@ -62,9 +62,10 @@ extension ReplicatedState {
 
     /// The host that holds volumes of a slot, made for the service created at `owner`.
     ///
-    /// Those in a trash count: a slot that comes back wants its own again. A host that is not lost before
-    /// one that is, then the one that has most, then the first by identity. Where the service has none, the host that has volumes
-    /// of these names that belong to nobody: clones made for the slot, and what was restored.
+    /// Those in a trash count: a slot that comes back wants its own again. A host that is not lost
+    /// before one that is, then the one that has most of them, then the first by identity. Where
+    /// the service has none, the host that has volumes of these names that belong to nobody: clones
+    /// made for the slot, and what was restored.
     func volumeHolder(of slot: SlotID, owner: LogIndex, names: [String]) -> HostID? {
         if let own = ownVolumeHolder(of: slot, owner: owner) { return own }
         var best: (host: HostID, count: Int)?

@@ -107,7 +107,8 @@ extension ReplicatedState {
             backups(of: slot.slot, $0.name, owner: service.createdAt)?
                 .newest { host($0)?.status == .active }?.backup
         }
-        guard let oldest = newest.min(by: { $0.time < $1.time }), let first = service.spec.volumes.first
+        guard let oldest = newest.min(by: { $0.time < $1.time }),
+            let first = service.spec.volumes.first
         else { return "" }
         return "; its newest backup is of \(oldest.time.rfc3339): `shoal volume restore "
             + "\(slot.slot)/\(first.name)` brings it back on another host"

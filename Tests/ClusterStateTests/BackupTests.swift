@@ -33,7 +33,8 @@ struct BackupTests {
     }
 
     /// A running database with one backup, of which the log knows.
-    private func backedUp(restoreOnLoss: Int? = nil, sets: Int = 1) throws -> (Cluster, HostRecord) {
+    private func backedUp(restoreOnLoss: Int? = nil, sets: Int = 1) throws -> (Cluster, HostRecord)
+    {
         var cluster = Cluster.three()
         cluster.apply(.applyService(Self.database(sets: sets, restoreOnLoss: restoreOnLoss)))
         cluster.settle()
@@ -176,7 +177,8 @@ struct BackupTests {
         var chosen: [HostID] = []
         for _ in 0..<3 {
             for (slot, restoration) in Scheduler().restorations(
-                cluster.state, usable: cluster.usable, maximum: 1, lost: { $0 == old.id ? .zero : nil }
+                cluster.state, usable: cluster.usable, maximum: 1,
+                lost: { $0 == old.id ? .zero : nil }
             ) {
                 chosen.append(restoration.host)
                 cluster.apply(.restoreVolumes(slot, restoration, replaces: false))
