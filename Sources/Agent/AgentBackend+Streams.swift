@@ -261,6 +261,10 @@ extension AgentBackend {
             case .exec(let slot, let container):
                 try await serveExec(slot, container: container, channel)
             case .volume(let operation): try await serveVolume(operation, channel)
+            case .remains(let service):
+                try await channel.send(PeerReply.ready)
+                try await channel.send(PeerRemains(slots: await keeper.slots(of: service)))
+                await channel.finish()
             }
         } catch {
             log.warning("a request of host \(stream.peer.hostID.short) ended early: \(error)")

@@ -46,6 +46,17 @@ package actor ImageSupply {
         return try await image(record, digest)
     }
 
+    /// True when an image need not be fetched: the one of this digest, or else the one that its
+    /// reference leads to now.
+    func isHere(_ reference: String, digest text: String?) async -> Bool {
+        var digest = text.flatMap { Digest($0) }
+        if digest == nil {
+            let record = await driver.read { peer, _ in peer.state.image(reference) }
+            digest = record.flatMap { Digest($0.manifestDigest) }
+        }
+        return digest.map { store.image(manifest: $0) != nil } ?? false
+    }
+
     private func image(_ record: ImageRecord, _ digest: Digest) async throws -> StoredImage {
         if let image = store.image(manifest: digest) { return image }
         if let task = underway[digest] { return try await task.value }

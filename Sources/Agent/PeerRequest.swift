@@ -15,6 +15,8 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
     case exec(slot: SlotID, container: String?)
     /// An operation on a volume; answered with one `PeerVolumeLine` a frame.
     case volume(PeerVolumeOperation)
+    /// Which sets of a service are still on the host; answered with one `PeerRemains`.
+    case remains(service: String)
 
     private static let version: UInt8 = 1
 
@@ -41,6 +43,9 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
         case .volume(let operation):
             writer.write(byte: 20)
             writer.write(operation)
+        case .remains(let service):
+            writer.write(byte: 5)
+            writer.write(service)
         }
     }
 
@@ -64,6 +69,7 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
         case 4:
             self = .exec(slot: try reader.read(), container: try reader.readOptional())
         case 20: self = .volume(try reader.read())
+        case 5: self = .remains(service: try reader.readString(maximum: 256))
         case let other: throw .unknownCase(what: "request", value: UInt64(other))
         }
     }
@@ -169,6 +175,19 @@ struct ImageOffer: WireCodable, Hashable, Sendable {
 
     init(from reader: inout ByteReader) throws(WireError) {
         blobs = try reader.readList(maximum: 1_024)
+    }
+}
+
+/// The sets of a service that are still on a host, those that are being ended included.
+struct PeerRemains: WireCodable, Hashable, Sendable {
+    var slots: [SlotID]
+
+    init(slots: [SlotID]) { self.slots = slots }
+
+    func encode(into writer: inout ByteWriter) { writer.write(list: slots) }
+
+    init(from reader: inout ByteReader) throws(WireError) {
+        slots = try reader.readList(maximum: 1_024)
     }
 }
 

@@ -63,7 +63,7 @@ extension SetKeeper {
             sets[slot]?.record = record
         }
         tell(slot, .starting)
-        let images = try await images(of: record)
+        let images = try await imagesPatiently(of: record)
         record.images = images.map { "\($0.manifestDigest)" }
         try records.write(record)
         sets[slot]?.record = record
@@ -90,6 +90,20 @@ extension SetKeeper {
             }
         }
         return images
+    }
+
+    /// The same, and others may be made while one of them still has to come.
+    private func imagesPatiently(of record: SetRecord) async throws -> [StoredImage] {
+        guard await isLacking(record) else { return try await images(of: record) }
+        return try await withoutPlace { try await images(of: record) }
+    }
+
+    private func isLacking(_ record: SetRecord) async -> Bool {
+        for (index, container) in record.spec.containers.enumerated() {
+            let digest = index < record.images.count ? record.images[index] : nil
+            guard await supply.isHere(container.image, digest: digest) else { return true }
+        }
+        return false
     }
 
     private func checkWanted(_ slot: SlotID) throws {

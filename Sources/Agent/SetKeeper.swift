@@ -17,6 +17,8 @@ package actor SetKeeper {
     static let concurrentMaximum = 8
     /// How long a container may take to end after its stop signal.
     static let stopGrace = Duration.seconds(5)
+    /// How long after a failure ports are published again.
+    private static let publishRetry = Duration.seconds(2)
 
     let host: HostControl
     let runtime: ContainerRuntime
@@ -43,6 +45,8 @@ package actor SetKeeper {
     private var published: [PublishedBackend]?
     private var publishing: Task<Void, Never>?
     private var publishAgain = false
+    /// Why ports could not be published last; empty when they could.
+    private var publishTrouble = ""
 
     /// A set and what was made of it.
     struct HostedRecord {
@@ -136,6 +140,22 @@ package actor SetKeeper {
         chainNumbers[slot] = nil
     }
 
+    /// Does something that may take long and uses little of this host, such as waiting for a peer's
+    /// image, without keeping one of the places for sets that are being made.
+    func withoutPlace<Value: Sendable>(
+        _ work: () async throws -> Value
+    ) async throws -> Value {
+        leave()
+        do {
+            let value = try await work()
+            await enter()
+            return value
+        } catch {
+            await enter()
+            throw error
+        }
+    }
+
     private func enter() async {
         if slotsFree > 0 {
             slotsFree -= 1
@@ -214,8 +234,17 @@ package actor SetKeeper {
         do {
             try await host.publish(wanted)
             published = wanted
+            publishTrouble = ""
         } catch {
-            log.error("could not publish ports: \(error)")
+            // Once, not every few seconds.
+            if publishTrouble != "\(error)" {
+                log.error("could not publish ports, and will try again: \(error)")
+            }
+            publishTrouble = "\(error)"
+            Task {
+                try? await Task.sleep(for: SetKeeper.publishRetry)
+                self.publish()
+            }
         }
     }
 

@@ -90,6 +90,22 @@ extension ReplicatedState {
         }
         change.note(
             .hostReturned, hosts[position].name, "returned; \(slots.count) sets are still its own")
+        resizeReturned(slots)
+    }
+
+    /// Limits that changed while a host was lost need no new sets when it returns with its own.
+    private mutating func resizeReturned(_ slots: [SlotID]) {
+        // Sorted, so those of one service stand together.
+        for (index, slot) in slots.enumerated()
+        where index == 0 || slots[index - 1].service != slot.service {
+            guard let position = servicePosition(slot.service) else { continue }
+            let service = services[position]
+            let outdated = slotsToResize(of: position, to: service.spec).slots.filter { slot in
+                slots.position(of: slot, by: { $0 }) != nil
+                    && self.slot(slot)?.placement?.revision != service.revision
+            }
+            carryOut(outdated, of: position, to: service.spec)
+        }
     }
 
     /// Removes a lost host; sets that found no room elsewhere are without a host from then on.

@@ -33,6 +33,8 @@ package protocol ControlBackend: Sendable {
     func restore(service: String) async throws -> ApplyResult
     /// Deletes a service; its sets stop.
     func delete(service: String) async throws -> ApplyResult
+    /// What hosts still have of a service's sets, and which of them do not answer.
+    func remains(_ request: RemainsRequest) async throws -> [RemainsView]
     /// Loads the images of an archive (OCI layout or `docker save`, tar or tar.gz).
     ///
     /// The archive is a private file that the server removes when this returns. `references` are

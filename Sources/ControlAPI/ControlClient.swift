@@ -93,6 +93,13 @@ package struct ControlClient: Sendable {
         try await call(.DELETE, "/v1/services/\(percentEncoded(service))")
     }
 
+    /// What hosts still have of a deleted service's sets.
+    package func remains(service: String, hosts: [String]) async throws -> [RemainsView] {
+        try await call(
+            .POST, "/v1/remains",
+            body: try StrictJSON.encode(RemainsRequest(service: service, hosts: hosts)))
+    }
+
     private func get<Answer: Decodable & Sendable>(
         _ path: String, _ query: [(String, String)] = []
     ) async throws -> Answer {

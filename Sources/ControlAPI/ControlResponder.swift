@@ -119,6 +119,16 @@ struct ControlResponder: HTTPResponder {
             _ = try RequestQuery(request.uri.query, known: [])
             let name = try serviceName(path[1])
             return try await answer { try await backend.restore(service: name) }
+        case ("POST", 1) where path == ["remains"]:
+            _ = try RequestQuery(request.uri.query, known: [])
+            let asked = try StrictJSON.decode(
+                RemainsRequest.self, from: try await jsonBody(of: request),
+                example: RemainsRequest(service: "web", hosts: [""]))
+            guard asked.hosts.count <= RemainsRequest.hostsMax else {
+                throw ControlError(
+                    .invalid, "more than \(RemainsRequest.hostsMax) hosts are named")
+            }
+            return try await answer { try await backend.remains(asked) }
         case ("DELETE", 2) where path[0] == "services":
             _ = try RequestQuery(request.uri.query, known: [])
             let name = try serviceName(path[1])

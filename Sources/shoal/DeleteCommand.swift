@@ -7,7 +7,9 @@ struct DeleteCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "delete", abstract: "Deletes a service; its sets stop.",
         discussion: """
-            Asks first when typed at a terminal.
+            Asks first when typed at a terminal. With --wait it returns when the processes of all
+            sets have ended; a host that does not answer is named, for its sets end only when it
+            is back.
 
             EXAMPLES
               shoal delete web
@@ -27,12 +29,18 @@ struct DeleteCommand: AsyncParsableCommand {
             Output.standardError("shoal: \(service) was not deleted\n")
             throw ExitCode(1)
         }
+        let hosts = waiting.wait ? try await hosts(client) : []
         let result = try await client.delete(service: service)
         Output.standardOutput("\(result.service) deleted\n")
         if waiting.wait {
             var wait = Waiting(client: client, options: waiting)
-            try await wait.untilGone(result)
+            try await wait.untilGone(result, from: hosts)
         }
+    }
+
+    /// The identities of the hosts that have sets of the service now.
+    private func hosts(_ client: ControlClient) async throws -> [String] {
+        Set(try await client.sets(service: service).compactMap(\.hostID)).sorted()
     }
 
     private func confirmed() -> Bool {

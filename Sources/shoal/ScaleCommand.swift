@@ -13,7 +13,7 @@ struct ScaleCommand: AsyncParsableCommand {
 
     @OptionGroup var connection: ConnectionOptions
     @OptionGroup var waiting: WaitOptions
-    @Argument(help: "Which service to which number of sets.")
+    @Argument(help: "Which service to which number of sets, such as web=20.")
     var changes: [ServiceCount]
 
     mutating func run() async throws {

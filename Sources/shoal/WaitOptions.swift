@@ -104,22 +104,25 @@ struct Waiting {
         try fail(unless: missing)
     }
 
-    /// Until the deleted service has no sets any more.
-    mutating func untilGone(_ change: ApplyResult) async throws {
+    /// Until nothing of the deleted service runs any more on the hosts that ran it.
+    mutating func untilGone(_ change: ApplyResult, from hosts: [String]) async throws {
         let service = change.service
         var missing: [String] = []
         try await poll { client in
             guard try await client.status().appliedIndex >= change.index else {
                 return (Waiting.notHeard, false)
             }
-            let sets: [SetView]
-            do {
-                sets = try await client.sets(service: service)
-            } catch let error as ControlError where error.code == .notFound {
-                sets = []
+            let remains = try await client.remains(service: service, hosts: hosts)
+            missing = remains.map { left in
+                left.problem.map { "what runs on \(left.host) ends when it answers again: \($0)" }
+                    ?? "\(left.sets.joined(separator: ", ")) on \(left.host) still end"
             }
-            missing = sets.map { "\($0.slot) \($0.phase): \($0.reason ?? "no reason known yet")" }
-            return ("\(service): \(sets.count) sets left", sets.isEmpty)
+            let silent = remains.count { $0.problem != nil }
+            let left = remains.reduce(0) { $0 + $1.sets.count }
+            return (
+                "\(service): \(left) sets left"
+                    + (silent > 0 ? ", \(silent) hosts do not answer" : ""), remains.isEmpty
+            )
         }
         try fail(unless: missing)
     }

@@ -34,7 +34,9 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
         .volume(
             PeerVolumeOperation(.snapshot(volume: "web.1000000/data", label: "monday"))),
         .volume(PeerVolumeOperation(.purge(id: ""))),
+        .remains(service: "web"), .remains(service: ""),
     ]
+    static let remains = [PeerRemains(slots: []), PeerRemains(slots: [slot, slot])]
     static let commands = [
         PeerCommand(arguments: []), PeerCommand(arguments: ["sh", "", "-c", "echo 'ü' \n"]),
     ]
@@ -70,6 +72,7 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
 
     static let all = [
         MessageKind(requests), MessageKind(commands), MessageKind(replies), MessageKind(offers),
+        MessageKind(remains),
         MessageKind(lines), MessageKind(pieces), MessageKind(frames),
         MessageKind(volumeLines),
     ]
@@ -121,6 +124,7 @@ struct PeerRequestTests {
                 .volume(PeerVolumeOperation(.purge(id: "a"))),
                 "0114" + "14" + hexadecimal(Array(#"{"purge":{"id":"a"}}"#.utf8))
             ),
+            (.remains(service: "web"), "010503776562"),
         ]
         for (request, text) in golden { #expect(hexadecimal(request.encoded) == text) }
         #expect(hexadecimal(PeerCommand(arguments: ["ls", "-l"]).encoded) == "02026c73022d6c")
@@ -227,7 +231,7 @@ struct PeerRequestTests {
         #expect(throws: WireError.unknownCase(what: "request version", value: 2)) {
             try PeerRequest(decoding: [2, 1, 0])
         }
-        for kind in [UInt8(0), 5, 255] {
+        for kind in [UInt8(0), 19, 255] {
             #expect(throws: WireError.unknownCase(what: "request", value: UInt64(kind))) {
                 try PeerRequest(decoding: [1, kind])
             }

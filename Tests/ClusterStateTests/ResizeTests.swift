@@ -168,6 +168,30 @@ struct ResizeTests {
         #expect(revisions == [3, 3, 3])
     }
 
+    @Test("limits that changed while a host was lost are its sets' own when it returns")
+    func whileLost() throws {
+        // No room elsewhere, so that the sets of the lost host wait for it.
+        var cluster = Cluster.three(memory: 128 << 20)
+        cluster.apply(.applyService(Cluster.web()))
+        cluster.settle()
+        cluster.reportAll()
+        let lost = try #require(cluster.state.slot(Self.web0)?.placement?.host)
+        let epoch = try #require(cluster.state.host(lost)?.bootEpoch)
+        let before = cluster.state.services.flatMap(\.slots).compactMap(\.placement)
+        cluster.apply(.declareHostLost(lost, epoch, reason: "no answer"))
+        cluster.settle()
+        cluster.apply(.resize(service: "web", ServiceResize(cpuLimitMillicores: 2_000)))
+        let stranded = cluster.state.services.flatMap(\.slots).filter(\.stranded)
+        #expect(stranded.count == 2)
+        #expect(stranded.allSatisfy { $0.placement?.revision == 1 })
+        cluster.apply(.declareHostReturned(lost, epoch))
+        #expect(cluster.settle() == 0, "nothing is placed anew")
+        let after = cluster.state.services.flatMap(\.slots).compactMap(\.placement)
+        #expect(after.map(\.index) == before.map(\.index))
+        #expect(after.allSatisfy { $0.revision == 2 })
+        #expect(cluster.state.service("web")?.outdatedCount == 0)
+    }
+
     @Test("another image or command is still a new set")
     func otherChanges() {
         var cluster = running()

@@ -153,6 +153,10 @@ final class FakeBackend: ControlBackend {
         ApplyResult(service: service, revision: 1, index: 22, outcome: .created)
     }
 
+    func remains(_ request: RemainsRequest) async throws -> [RemainsView] {
+        request.hosts.map { RemainsView(host: $0, sets: ["\(request.service).0"]) }
+    }
+
     func delete(service: String) async throws -> ApplyResult {
         try contents.withLock { contents in
             guard contents.services.removeValue(forKey: service) != nil else {

@@ -39,7 +39,7 @@ bad_service "more sets than there can be" 1 'sets' <<< "${good/sets: 2/sets: 999
 bad_service "an unknown image" 1 'demo/nothing:7' <<< "${good/demo\/web:1/demo/nothing:7}"
 bad_service "a name with a path in it" 1 'service' <<< "${good/service: web/service: ../../etc}"
 bad_service "a key twice" 1 'sets' <<< "$good"$'\nsets: 3'
-bad_service "no service at all" 1 '.' < /dev/null
+bad_service "no service at all" 1 'describes no service' < /dev/null
 bad_service "bytes that are no text" 1 'not a service|UTF-8' < <(head -c 5000 /dev/urandom)
 head -c 10485760 /dev/zero | tr '\0' 'a' > "$WORK/huge.yaml"
 refused "a file of 10 MiB" 1 'MiB|larger|large|bytes' shoal 1 apply -f "$WORK/huge.yaml"
@@ -49,12 +49,12 @@ unharmed "a file of 10 MiB"
     echo 'a0: &a0 [x, x]'
     for level in $(seq 1 40); do echo "a$level: &a$level [*a$((level - 1)), *a$((level - 1))]"; done
 } > "$WORK/bomb.yaml"
-refused "a file that grows when it is read" 1 '.' shoal 1 apply -f "$WORK/bomb.yaml"
+refused "a file that grows when it is read" 1 'anchors' shoal 1 apply -f "$WORK/bomb.yaml"
 refused "a file that is not there" 1 'none\.yaml' shoal 1 apply -f "$WORK/none.yaml"
 refused "no file named" 64 'file' shoal 1 apply
-refused "an unknown command" 64 '.' shoal 1 destroy
+refused "an unknown command" 64 "Unexpected argument 'destroy'" shoal 1 destroy
 refused "an unknown flag" 64 'forever' shoal 1 sets --forever
-refused "scale without a number" 64 '.' shoal 1 scale web
+refused "scale without a number" 64 'web=20' shoal 1 scale web
 refused "scale of a service that is not there" 1 'no service' shoal 1 scale nothing=3
 refused "delete of a service that is not there" 1 'no service' shoal 1 delete nothing --yes
 refused "logs of a service that is not there" 1 'no service' shoal 1 logs nothing
@@ -70,13 +70,13 @@ bad_image() {
 }
 bad=$WORK/bad.tar
 head -c $(($(stat -c %s "$WORK/web.tar") / 2)) "$WORK/web.tar" > "$bad"
-bad_image "an archive that ends in the middle" '.' "$bad"
+bad_image "an archive that ends in the middle" 'Truncated tar' "$bad"
 head -c 1048576 /dev/urandom > "$bad"
-bad_image "random bytes as an archive" '.' "$bad"
+bad_image "random bytes as an archive" 'not a tar' "$bad"
 : > "$bad"
-bad_image "an empty archive" '.' "$bad"
+bad_image "an empty archive" 'empty|archive' "$bad"
 tar -C "$WORK" -cf "$bad" web.tar
-bad_image "an archive that is no image" '.' "$bad"
+bad_image "an archive that is no image" 'oci-layout|manifest|image' "$bad"
 
 layout=$WORK/layout
 mkdir "$layout"
@@ -102,7 +102,7 @@ bad_layer() {
 passwd=$(sha256sum /etc/passwd)
 bad_layer "a layer with ../../etc/passwd" '\.\.' \
     tar -P --transform 's,^evil,../../etc/passwd,' -C "$WORK/layer" -cf "$WORK/layer.tar" evil
-bad_layer "a layer with a hard link out of it" '.' \
+bad_layer "a layer with a hard link out of it" 'link' \
     tar -P --transform 's,^evil$,../../../etc/shadow,RSh' -C "$WORK/layer" -cf "$WORK/layer.tar" evil copy
 # An absolute name is one below the root of the layer, or refused; it never is one of the host's.
 tar -P --transform "s,^evil,$WORK/outside," -C "$WORK/layer" -cf "$WORK/layer.tar" evil

@@ -1,0 +1,56 @@
+import Base
+import ClusterModel
+import ControlAPI
+
+/// What is left of a deleted service on the hosts that ran it.
+extension AgentBackend {
+    /// How many hosts are asked at once.
+    private static let remainsAtOnce = 32
+
+    package func remains(_ request: RemainsRequest) async throws -> [RemainsView] {
+        let look = await look()
+        let asked = Set(request.hosts)
+        // A host that was forgotten meanwhile runs nothing of ours any more.
+        let hosts = look.state.hosts.map(\.id).filter { asked.contains($0.description) }
+        return await withTaskGroup(of: RemainsView?.self) { group in
+            var found: [RemainsView] = []
+            for (number, host) in hosts.enumerated() {
+                if number >= AgentBackend.remainsAtOnce, let view = await group.next() {
+                    if let view { found.append(view) }
+                }
+                group.addTask { await remains(of: request.service, at: host, look) }
+            }
+            for await view in group { if let view { found.append(view) } }
+            return found.sorted { $0.host < $1.host }
+        }
+    }
+
+    /// Nil when a host has nothing left.
+    private func remains(of service: String, at host: HostID, _ look: Look) async -> RemainsView? {
+        do {
+            let slots =
+                host == look.me
+                ? await keeper.slots(of: service) : try await ask(host, about: service)
+            guard !slots.isEmpty else { return nil }
+            return RemainsView(host: look.name(of: host), sets: slots.map(\.description))
+        } catch {
+            return RemainsView(host: look.name(of: host), sets: [], problem: "\(error)")
+        }
+    }
+
+    private func ask(_ host: HostID, about service: String) async throws -> [SlotID] {
+        let channel = try await open(.remains(service: service), at: host)
+        defer { channel.cancel() }
+        try await channel.confirm()
+        guard let answer = try await channel.receive(PeerRemains.self, patience: .seconds(5))
+        else { throw AgentError("the answer broke off") }
+        return answer.slots
+    }
+}
+
+extension SetKeeper {
+    /// The sets of a service on this host, those that are being ended included.
+    func slots(of service: String) -> [SlotID] {
+        sets.keys.filter { $0.service == service }.sorted()
+    }
+}
