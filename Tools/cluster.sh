@@ -180,12 +180,14 @@ process_ended() {
     [ ${#threads[@]} -le 1 ] && grep -q '^State:.Z' "/proc/$1/status" 2> /dev/null
 }
 
-# Every process that belongs to a host: what is in its cgroups, and the monitors of its containers.
+# Every process that belongs to a host: what is in its cgroups, with the monitors of its containers
+# and whatever tools the agent had started, which are in the agent's own.
 host_pids() {
     local host=$1 root
     root=$(namespace "$host")
     {
-        find /sys/fs/cgroup -path "*/$root/*" -name cgroup.procs -exec cat {} + 2> /dev/null
+        find /sys/fs/cgroup \( -path "*/$root/*" -o -path "*/$root-agent/*" \) -name cgroup.procs \
+            -exec cat {} + 2> /dev/null
         find "$RUN/h$host" "$DATA/h$host" -name '*conmon*.pid' -exec cat {} + 2> /dev/null
     } | sort -un
 }

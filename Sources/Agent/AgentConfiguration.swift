@@ -28,6 +28,10 @@ package struct AgentConfiguration: Hashable, Sendable {
     package var millicores: Int?
     /// Bytes of memory offered to sets; nil: what the host has less a reserve.
     package var memoryBytes: Int?
+    /// Millicores kept for the host and the agent; nil: a share of what the host has.
+    package var reserveMillicores: Int?
+    /// Bytes of memory kept for the host and the agent; nil: a share of what the host has.
+    package var reserveMemoryBytes: Int?
     /// What all sets together may send, and receive, beyond the host.
     package var bandwidth: UplinkSetting
     /// Groups beside ours and how many processors each has to itself.
@@ -78,6 +82,8 @@ package struct ConfigurationKey: Sendable {
         ConfigurationKey(name: "pool", defaultText: "default"),
         ConfigurationKey(name: "cpu", defaultText: ""),
         ConfigurationKey(name: "memory", defaultText: ""),
+        ConfigurationKey(name: "reserve-cpu", defaultText: ""),
+        ConfigurationKey(name: "reserve-memory", defaultText: ""),
         ConfigurationKey(name: "bandwidth", defaultText: ""),
         ConfigurationKey(name: "reserved-cores", defaultText: ""),
         ConfigurationKey(name: "sets-max", defaultText: "200"),
@@ -153,8 +159,10 @@ extension AgentConfiguration {
         do {
             millicores = try optional("cpu").map { try Quantity.millicores($0) }
             memoryBytes = try optional("memory").map { try Quantity.bytes($0) }
+            reserveMillicores = try optional("reserve-cpu").map { try Quantity.millicores($0) }
+            reserveMemoryBytes = try optional("reserve-memory").map { try Quantity.bytes($0) }
         } catch {
-            throw ConfigurationError("cpu or memory: \(error)")
+            throw ConfigurationError("cpu or memory, or what is reserved of them: \(error)")
         }
         reservedCores = try AgentConfiguration.reservedCores(text("reserved-cores"))
         guard let most = Int(text("sets-max")), (1...250).contains(most) else {

@@ -36,6 +36,9 @@ package enum AgentProcess {
         let commands = CommandRunner(loop: hostLoop)
         let host = try hostControl(configuration, instance, commands)
         let offer = try await hostOffer(configuration, host)
+        for notice in await host.protectAgent(wall: offer.wall)
+            + (try await host.setWall(offer.wall))
+        { log.warning(notice) }
         let store = try LogStore(path: folder.logPath)
         let restored = try store.load()
         let isJoining = try folder.secret() == nil

@@ -85,11 +85,13 @@ package struct ContainerExit: Hashable, Sendable, Codable {
 
     /// Why the kernel killed it for lack of memory, in words: `it used ...`.
     package var outOfMemoryReason: String {
-        let figures = memory.map {
-            " (used \(Quantity.display(bytes: $0.peakBytes)) of limit "
-                + "\(Quantity.display(bytes: $0.limitBytes)))"
-        }
-        return "it used more memory than its limit" + (figures ?? "")
+        guard let memory else { return "it used more memory than its limit" }
+        let figures =
+            " (used \(Quantity.display(bytes: memory.peakBytes)) of limit "
+            + "\(Quantity.display(bytes: memory.limitBytes)))"
+        return memory.reachedLimit
+            ? "it used more memory than its limit\(figures)"
+            : "its host ran out of the memory that all sets share\(figures)"
     }
 }
 
@@ -104,4 +106,10 @@ package struct MemoryAtExit: Hashable, Sendable, Codable {
         self.peakBytes = peakBytes
         self.limitBytes = limitBytes
     }
+
+    /// True when its own limit was in the way; else the host's for all sets was, or its memory.
+    ///
+    /// What did not fit any more is not in the most it had used: an eighth is more than any
+    /// allocation that a kernel charges at once.
+    package var reachedLimit: Bool { peakBytes >= limitBytes - limitBytes / 8 }
 }

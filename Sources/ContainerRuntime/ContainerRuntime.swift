@@ -140,17 +140,22 @@ package actor ContainerRuntime {
     }
 
     /// The script that stands for the OCI runtime, for us and for conmon.
+    ///
+    /// The agent and its monitors are the last that the kernel takes for want of memory. What they
+    /// start in a container must not inherit that, whatever the runtime does about it.
     private static func wrapper(settings: RuntimeSettings, runtime: String) -> String {
         var words = [runtime, "--root", "\(settings.folder)/run"]
         // Others, runc for one, use the cgroup files unless told otherwise.
         if runtime.hasSuffix("/crun") { words.append("--cgroup-manager=cgroupfs") }
         let command = words.map { RuntimeProgram.quoted($0) }.joined(separator: " ")
+        let start =
+            "#!/bin/sh\necho \(RuntimeBundleDefaults.oomScoreAdjustment) > /proc/self/oom_score_adj\n"
         guard let mount = settings.hybridCgroupMount else {
-            return "#!/bin/sh\nexec \(command) \"$@\"\n"
+            return start + "exec \(command) \"$@\"\n"
         }
         // The rest of the mounts are copied as they are, so bind mounts of the host are found.
         let script = "umount \(RuntimeProgram.quoted(mount)); exec \(command) \"$@\""
-        return "#!/bin/sh\nexec unshare -m --propagation private sh -c "
+        return start + "exec unshare -m --propagation private sh -c "
             + "\(RuntimeProgram.quoted(script)) runtime \"$@\"\n"
     }
 }

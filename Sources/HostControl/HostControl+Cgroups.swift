@@ -132,6 +132,8 @@ extension HostControl {
     /// Removes the root group, and the folders above it that only it was in.
     func removeRootGroup() throws(HostControlError) {
         for mount in capabilities.cgroups.allMountPoints {
+            // Empty once the agent has ended, and no harm until then.
+            rmdir("\(mount)/\(CgroupPlan.agentGroup(root: settings.cgroupRoot))")
             var parts = settings.cgroupRoot.split(separator: "/")
             while !parts.isEmpty {
                 let folder = "\(mount)/\(parts.joined(separator: "/"))"

@@ -27,21 +27,28 @@ extension HostControl {
         for step in steps where step.isMaking { try apply(step) }
         let limiting = steps.filter { !$0.isMaking }
         let cores = try changeCores(of: slot, containers: containers)
-        if !isInPlace(limiting) {
-            var journal = LimitJournal()
-            do {
-                for step in limiting { try await applyPatiently(step, &journal) }
-            } catch {
-                let failure = await restored(journal, after: error)
-                do { try restoreCores(of: slot, former: cores.former) } catch {
-                    throw HostControlError.notRestored(
-                        after: "\(failure)", failures: ["\(error)"])
-                }
-                throw failure
+        do {
+            try await changeLimits(limiting)
+        } catch {
+            do { try restoreCores(of: slot, former: cores.former) } catch let second {
+                throw HostControlError.notRestored(after: "\(error)", failures: ["\(second)"])
             }
+            throw error
         }
         return disks.notices + cores.notices + sentences(of: limiting)
             + weightNotices(of: containers.map(\.limits), on: disks.devices, slot: slot)
+    }
+
+    /// Carries steps out that set limits, unless all is in place: all of them, or after a failure
+    /// the former values are back.
+    func changeLimits(_ steps: [CgroupStep]) async throws {
+        guard !isInPlace(steps) else { return }
+        var journal = LimitJournal()
+        do {
+            for step in steps { try await applyPatiently(step, &journal) }
+        } catch {
+            throw await restored(journal, after: error)
+        }
     }
 
     // MARK: - Steps

@@ -262,7 +262,7 @@ package enum CgroupPlan {
     }
 
     /// A value that the kernel keeps as it is, and the check that it did.
-    private static func kept(
+    static func kept(
         _ file: String, _ value: String, optional: Bool = false
     ) -> [CgroupStep] {
         [
@@ -271,7 +271,7 @@ package enum CgroupPlan {
         ]
     }
 
-    private static func kept(_ entry: CgroupEntry, optional: Bool) -> [CgroupStep] {
+    static func kept(_ entry: CgroupEntry, optional: Bool) -> [CgroupStep] {
         [
             .writeEntry(entry, optional: optional),
             .expect(file: entry.file, .entry(entry), optional: optional),
@@ -279,14 +279,14 @@ package enum CgroupPlan {
     }
 
     /// What the kernel makes of a number of bytes: whole pages, or as good as no limit.
-    private static func rounded(_ bytes: Int) -> CgroupStep.Expectation {
+    static func rounded(_ bytes: Int) -> CgroupStep.Expectation {
         bytes >= MemoryChange.unlimited
             ? .number(MemoryChange.unlimited...Int.max)
             : .number(max(0, bytes - pageBytesMax + 1)...bytes)
     }
 
     /// The limit within what every kernel takes: one page at least, and less than "no limit".
-    private static func within(_ bytes: Int) -> Int {
+    static func within(_ bytes: Int) -> Int {
         min(max(bytes, pageBytesMax), MemoryChange.unlimited)
     }
 

@@ -24,6 +24,14 @@ struct AgentFlags: ParsableArguments {
     var memory: String?
     @Option(
         help: ArgumentHelp(
+            "CPU kept for the host and the agent, such as 500m.", valueName: "amount"))
+    var reserveCpu: String?
+    @Option(
+        help: ArgumentHelp(
+            "Memory kept for the host and the agent, such as 1Gi.", valueName: "amount"))
+    var reserveMemory: String?
+    @Option(
+        help: ArgumentHelp(
             "What all sets may send, and receive, beyond the host, such as 1Gbit; or none.",
             valueName: "rate"))
     var bandwidth: String?
@@ -59,7 +67,8 @@ struct AgentFlags: ParsableArguments {
         let all: [String: String?] = [
             "name": name, "data": data, "socket": socket,
             "address": address, "datacenter": datacenter, "rack": rack, "pool": pool, "cpu": cpu,
-            "memory": memory, "bandwidth": bandwidth, "reserved-cores": reservedCores,
+            "memory": memory, "reserve-cpu": reserveCpu, "reserve-memory": reserveMemory,
+            "bandwidth": bandwidth, "reserved-cores": reservedCores,
             "sets-max": setsMax, "cgroup-root": cgroupRoot, "bridge": bridge,
             "cluster-network": clusterNetwork, "datacenter-networks": datacenterNetworks,
             "runtime": runtime, "monitor": monitor,

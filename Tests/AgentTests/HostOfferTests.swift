@@ -1,4 +1,5 @@
 import ClusterModel
+import HostPlan
 import Testing
 
 @testable import Agent
@@ -15,15 +16,17 @@ struct HostOfferTests {
         try AgentConfiguration.load(flags: ["name": "h"], file: nil, environment: [:])
     }
 
-    @Test("without a configuration it offers all processors, and memory less a reserve")
+    @Test("without a configuration it offers processors and memory less a reserve")
     func machineAlone() throws {
         let small = HostOffer(
             configuration: try configuration(), machine: machine(processors: 2, memory: 1 << 30))
-        #expect(small.capacity.millicores == 2_000)
+        #expect(small.capacity.millicores == 1_900)
         #expect(small.capacity.memoryBytes == (1 << 30) - (256 << 20))
         let large = HostOffer(
             configuration: try configuration(), machine: machine(processors: 64, memory: 1 << 40))
         #expect(large.capacity.memoryBytes == (1 << 40) - (1 << 40) / 20)
+        #expect(large.capacity.millicores == 63_000)
+        #expect(large.wall == SetsWall(memoryBytes: large.capacity.memoryBytes, millicores: 63_000))
         let tiny = HostOffer(
             configuration: try configuration(), machine: machine(processors: 1, memory: 100 << 20))
         #expect(tiny.capacity.memoryBytes == 0 && tiny.shortfalls.isEmpty)
@@ -55,5 +58,34 @@ struct HostOfferTests {
         #expect(shrunk.capacity.millicores == 2_000 && shrunk.capacity.memoryBytes == 2 << 30)
         #expect(shrunk.shortfalls.count == 2)
         #expect(shrunk != whole)
+    }
+
+    @Test("a configured reserve is kept, whatever is to be offered; a default one gives way")
+    func reserves() throws {
+        var configuration = try AgentConfiguration.load(
+            flags: ["name": "h", "reserve-cpu": "1500m", "reserve-memory": "1Gi"], file: nil,
+            environment: [:])
+        let machine = machine(processors: 4, memory: 4 << 30)
+        let plain = HostOffer(configuration: configuration, machine: machine)
+        #expect(plain.capacity.millicores == 2_500 && plain.capacity.memoryBytes == 3 << 30)
+        #expect(plain.shortfalls.isEmpty)
+        configuration.millicores = 2_501
+        configuration.memoryBytes = 3 << 30
+        let greedy = HostOffer(configuration: configuration, machine: machine)
+        #expect(greedy.capacity.millicores == 2_500 && greedy.capacity.memoryBytes == 3 << 30)
+        #expect(greedy.shortfalls.count == 1)
+        #expect(greedy.shortfalls.first?.contains("reserve-cpu keeps 1500m") == true)
+        configuration.reserveMillicores = nil
+        configuration.millicores = 4_000
+        #expect(
+            HostOffer(configuration: configuration, machine: machine).capacity.millicores == 4_000)
+        // More than there is leaves nothing, and is no crash.
+        configuration.reserveMemoryBytes = 1 << 50
+        let none = HostOffer(configuration: configuration, machine: machine)
+        #expect(none.capacity.memoryBytes == 0 && none.shortfalls.count == 1)
+        #expect(throws: ConfigurationError.self) {
+            try AgentConfiguration.load(
+                flags: ["reserve-cpu": "lots"], file: nil, environment: [:])
+        }
     }
 }

@@ -397,7 +397,16 @@ import Wire
             code: 137, outOfMemory: true,
             memory: MemoryAtExit(peakBytes: 64 << 20, limitBytes: 65 << 20))
         #expect(try ContainerExit(decoding: told.encoded) == told)
-        #expect(told.outOfMemoryReason.hasSuffix("(used 64 MiB of limit 65 MiB)"))
+        #expect(
+            told.outOfMemoryReason
+                == "it used more memory than its limit (used 64 MiB of limit 65 MiB)")
+        let innocent = ContainerExit(
+            code: 137, outOfMemory: true,
+            memory: MemoryAtExit(peakBytes: 20 << 20, limitBytes: 64 << 20))
+        #expect(
+            innocent.outOfMemoryReason
+                == "its host ran out of the memory that all sets share (used 20 MiB of limit 64 MiB)"
+        )
         #expect(throws: WireError.self) { try ContainerExit(decoding: [0, 3]) }
     }
 
