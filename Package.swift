@@ -99,6 +99,12 @@ let package = Package(
         outer(
             "ContainerRuntime", ["Base", "ClusterModel", "HostPlan", "EventLoop", "CLinux"]),
         outer("VolumeStore", ["Base", "ClusterModel", "VolumePlan", "EventLoop", "CLinux"]),
+        outer(
+            "BackupStore",
+            [
+                "Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore", "CLinux",
+                "CSodium",
+            ]),
         outer("ImageStore", ["Base", "ClusterModel", "CArchive", "CSodium", "CLinux"]),
         outer(
             "ControlAPI",
@@ -158,6 +164,12 @@ let package = Package(
         tests(
             "VolumeStoreTests",
             ["Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore"]),
+        tests(
+            "BackupStoreTests",
+            [
+                "Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore", "BackupStore",
+                "CLinux",
+            ]),
         tests("ImageStoreTests", ["Base", "ClusterModel", "ImageStore"]),
         tests("ControlAPITests", ["Base", "ClusterModel", "ControlAPI", nioCore]),
         tests(

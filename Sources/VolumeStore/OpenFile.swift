@@ -2,21 +2,22 @@ import CLinux
 import Glibc
 
 /// An open file or folder; closed when the last reference goes.
-final class OpenFile: Sendable {
+package final class OpenFile: Sendable {
     /// The descriptor; valid as long as this object lives.
-    let descriptor: Int32
+    package let descriptor: Int32
 
-    init(adopting descriptor: Int32) { self.descriptor = descriptor }
+    /// Takes over a descriptor that is open.
+    package init(adopting descriptor: Int32) { self.descriptor = descriptor }
 
     /// Opens a path; the last part may not be a symbolic link.
-    convenience init(
+    package convenience init(
         _ path: String, flags: Int32, mode: mode_t = 0, attempt: String
     ) throws(VolumeError) {
         try self.init(folder: AT_FDCWD, path, flags: flags, mode: mode, attempt: attempt)
     }
 
     /// Opens a name in a folder; it may not be a symbolic link.
-    convenience init(
+    package convenience init(
         in folder: OpenFile, _ name: String, flags: Int32, mode: mode_t = 0, attempt: String
     ) throws(VolumeError) {
         try self.init(
@@ -24,7 +25,7 @@ final class OpenFile: Sendable {
     }
 
     /// Opens a name in a folder; it may not be a symbolic link.
-    convenience init(
+    package convenience init(
         in folder: OpenFile, _ name: EntryName, flags: Int32, attempt: String
     ) throws(VolumeError) {
         let descriptor = clinux_volume_open(folder.descriptor, name.bytes, flags, 0)
@@ -43,14 +44,14 @@ final class OpenFile: Sendable {
     deinit { close(descriptor) }
 
     /// What stat(2) says of it.
-    func status(attempt: String) throws(VolumeError) -> stat {
+    package func status(attempt: String) throws(VolumeError) -> stat {
         var facts = stat()
         guard fstat(descriptor, &facts) == 0 else { throw .system(attempt: attempt, code: errno) }
         return facts
     }
 
     /// What lstat(2) says of a name in this folder; nil when there is none.
-    func status(of name: String, attempt: String) throws(VolumeError) -> stat? {
+    package func status(of name: String, attempt: String) throws(VolumeError) -> stat? {
         var facts = stat()
         guard fstatat(descriptor, name, &facts, AT_SYMLINK_NOFOLLOW) == 0 else {
             guard errno == ENOENT else { throw .system(attempt: attempt, code: errno) }
@@ -60,7 +61,7 @@ final class OpenFile: Sendable {
     }
 
     /// What lstat(2) says of a name in this folder; nil when there is none.
-    func status(of name: EntryName, attempt: String) throws(VolumeError) -> stat? {
+    package func status(of name: EntryName, attempt: String) throws(VolumeError) -> stat? {
         var facts = stat()
         guard fstatat(descriptor, name.bytes, &facts, AT_SYMLINK_NOFOLLOW) == 0 else {
             guard errno == ENOENT else { throw .system(attempt: attempt, code: errno) }
@@ -70,12 +71,12 @@ final class OpenFile: Sendable {
     }
 
     /// Waits until the disk has it (fsync(2)).
-    func synchronize(attempt: String) throws(VolumeError) {
+    package func synchronize(attempt: String) throws(VolumeError) {
         guard fsync(descriptor) == 0 else { throw .system(attempt: attempt, code: errno) }
     }
 
     /// All of its bytes, at most `maximum`.
-    func readAll(maximum: Int, attempt: String) throws(VolumeError) -> [UInt8] {
+    package func readAll(maximum: Int, attempt: String) throws(VolumeError) -> [UInt8] {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 65_536)
         while bytes.count <= maximum {
@@ -89,7 +90,7 @@ final class OpenFile: Sendable {
     }
 
     /// Appends all of these bytes.
-    func writeAll(_ bytes: [UInt8], attempt: String) throws(VolumeError) {
+    package func writeAll(_ bytes: [UInt8], attempt: String) throws(VolumeError) {
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
@@ -100,12 +101,12 @@ final class OpenFile: Sendable {
     }
 
     /// The names in this folder without `.` and `..`, sorted.
-    func names(attempt: String) throws(VolumeError) -> [String] {
+    package func names(attempt: String) throws(VolumeError) -> [String] {
         try entries(attempt: attempt).map(\.text).sorted()
     }
 
     /// The names in this folder without `.` and `..`, as the bytes they are, sorted.
-    func entries(attempt: String) throws(VolumeError) -> [EntryName] {
+    package func entries(attempt: String) throws(VolumeError) -> [EntryName] {
         let copy = clinux_volume_open(descriptor, ".", O_RDONLY | O_DIRECTORY, 0)
         guard copy >= 0 else { throw .system(attempt: attempt, code: -copy) }
         guard let stream = fdopendir(copy) else {
@@ -125,7 +126,7 @@ final class OpenFile: Sendable {
     }
 
     /// Free, total and used bytes of the file system that holds it.
-    func space(attempt: String) throws(VolumeError) -> (free: Int, total: Int, used: Int) {
+    package func space(attempt: String) throws(VolumeError) -> (free: Int, total: Int, used: Int) {
         var free: Int64 = 0
         var total: Int64 = 0
         var used: Int64 = 0
@@ -136,22 +137,27 @@ final class OpenFile: Sendable {
 }
 
 /// A name in a folder: any bytes but zero and `/`, and often no proper text.
-struct EntryName: Hashable, Comparable, Sendable {
+package struct EntryName: Hashable, Comparable, Sendable {
     /// The bytes, with a zero at the end.
-    let bytes: [CChar]
+    package let bytes: [CChar]
+
+    init(bytes: [CChar]) { self.bytes = bytes }
+
+    /// The name with these bytes; there may be no zero among them.
+    package init(_ text: String) { bytes = text.utf8.map { CChar(bitPattern: $0) } + [0] }
 
     /// The name as text; what is no UTF-8 becomes replacement characters.
-    var text: String {
+    package var text: String {
         String(decoding: bytes.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    static func < (left: EntryName, right: EntryName) -> Bool {
+    package static func < (left: EntryName, right: EntryName) -> Bool {
         left.bytes.lexicographicallyPrecedes(right.bytes)
     }
 }
 
 /// True for a regular file by its mode.
-func isRegular(_ mode: mode_t) -> Bool { mode & S_IFMT == S_IFREG }
+package func isRegular(_ mode: mode_t) -> Bool { mode & S_IFMT == S_IFREG }
 
 /// True for a folder by its mode.
-func isFolder(_ mode: mode_t) -> Bool { mode & S_IFMT == S_IFDIR }
+package func isFolder(_ mode: mode_t) -> Bool { mode & S_IFMT == S_IFDIR }

@@ -5,7 +5,7 @@ import Glibc
 ///
 /// Every program inherits the store's lock: should the agent be killed while one runs, the next
 /// start of the agent waits until it has ended, instead of working beside it.
-struct VolumeTools: Sendable {
+package struct VolumeTools: Sendable {
     private let commands: CommandRunner
     private let lock: OpenFile
 
@@ -23,7 +23,7 @@ struct VolumeTools: Sendable {
     ]
 
     /// The full path of a program; throws with its package when it is missing.
-    static func path(of program: String) throws(VolumeError) -> String {
+    package static func path(of program: String) throws(VolumeError) -> String {
         let own = getenv("PATH").map { String(cString: $0) } ?? ""
         // Services and users often have no sbin in their PATH, and the tools are there.
         let folders = own.split(separator: ":").map(String.init)

@@ -57,6 +57,10 @@ struct Room {
             rooms: ["Base", "ClusterModel", "VolumePlan", "EventLoop"],
             others: ["CLinux", "Glibc", "Synchronization"]),
         Room(
+            name: "BackupStore", level: 3,
+            rooms: ["Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore"],
+            others: ["CLinux", "CSodium", "FoundationEssentials", "Glibc", "Synchronization"]),
+        Room(
             name: "ImageStore", level: 3, rooms: ["Base", "ClusterModel"],
             others: [
                 "CArchive", "CSodium", "CLinux", "FoundationEssentials", "Glibc",

@@ -254,3 +254,69 @@ int64_t clinux_volume_next_hole(int file, int64_t offset) {
 int clinux_volume_read_link(int folder, const char *name, void *target, size_t size) {
     return result((int)readlinkat(folder, name, target, size));
 }
+
+static int compare_names(const void *left, const void *right) {
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+static int64_t gather_attributes(int file, const char **names, size_t count, unsigned char *target,
+                                 size_t size) {
+    size_t used = 0;
+    for (size_t index = 0; index < count; index++) {
+        size_t length = strlen(names[index]) + 1;
+        if (size - used < length + 4) return -ERANGE;
+        memcpy(target + used, names[index], length);
+        used += length + 4;
+        // A size of 0 asks for the length alone, and would not tell a full buffer from an empty value.
+        char none;
+        size_t room = size - used;
+        ssize_t value = room ? fgetxattr(file, names[index], target + used, room)
+                             : fgetxattr(file, names[index], &none, 0);
+        if (value < 0) return -errno;
+        if ((size_t)value > room) return -ERANGE;
+        for (int byte = 0; byte < 4; byte++) {
+            target[used - 4 + (size_t)byte] = (unsigned char)(value >> (24 - 8 * byte));
+        }
+        used += (size_t)value;
+    }
+    return (int64_t)used;
+}
+
+int64_t clinux_volume_attributes(int file, void *target, size_t size) {
+    char *list = malloc(attribute_bytes_max);
+    if (!list) return -ENOMEM;
+    ssize_t length = attribute_names(file, list);
+    if (length <= 0) {
+        free(list);
+        return length;
+    }
+    size_t count = 0;
+    for (ssize_t at = 0; at < length; at++) count += list[at] == 0;
+    const char **names = malloc(count * sizeof *names);
+    if (!names) {
+        free(list);
+        return -ENOMEM;
+    }
+    size_t index = 0;
+    for (const char *name = list; index < count; name += strlen(name) + 1) names[index++] = name;
+    qsort(names, count, sizeof *names, compare_names);
+    int64_t status = gather_attributes(file, names, count, target, size);
+    free(names);
+    free(list);
+    return status;
+}
+
+int clinux_volume_set_attributes(int file, const void *attributes, size_t size) {
+    const unsigned char *at = attributes, *end = at + size;
+    while (at < end) {
+        const char *name = (const char *)at;
+        const unsigned char *zero = memchr(at, 0, (size_t)(end - at));
+        if (!zero || end - zero < 5) return -EINVAL;
+        size_t length = (size_t)zero[1] << 24 | (size_t)zero[2] << 16 | (size_t)zero[3] << 8 | zero[4];
+        at = zero + 5;
+        if ((size_t)(end - at) < length) return -EINVAL;
+        if (fsetxattr(file, name, at, length, 0) != 0) return -errno;
+        at += length;
+    }
+    return 0;
+}

@@ -77,3 +77,11 @@ int64_t clinux_volume_next_hole(int file, int64_t offset);
 
 /// Where a symbolic link in a folder leads (readlinkat(2)); the number of bytes.
 int clinux_volume_read_link(int folder, const char *name, void *target, size_t size);
+
+/// All extended attributes of an open file in one form, whatever order the file system has them in:
+/// sorted by name, each its name with the zero, the size of its value in four bytes (most significant
+/// first), and the value. Returns their length, or -ERANGE when `size` is too small for them.
+int64_t clinux_volume_attributes(int file, void *target, size_t size);
+
+/// Sets extended attributes that are in the form above; -EINVAL when they are not.
+int clinux_volume_set_attributes(int file, const void *attributes, size_t size);
