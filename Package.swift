@@ -99,18 +99,18 @@ let package = Package(
         outer(
             "ContainerRuntime", ["Base", "ClusterModel", "HostPlan", "EventLoop", "CLinux"]),
         outer("VolumeStore", ["Base", "ClusterModel", "VolumePlan", "EventLoop", "CLinux"]),
-        outer(
-            "BackupStore",
-            [
-                "Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore", "CLinux",
-                "CSodium",
-            ]),
         outer("ImageStore", ["Base", "ClusterModel", "CArchive", "CSodium", "CLinux"]),
         outer(
             "ControlAPI",
             [
                 "Base", "ClusterModel", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP,
                 logging, yams,
+            ]),
+        outer(
+            "BackupStore",
+            [
+                "Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore", "ControlAPI",
+                "CLinux", "CSodium", hummingbird, hummingbirdCore, nioCore, nioPosix, logging,
             ]),
         outer(
             "Agent",
@@ -168,7 +168,7 @@ let package = Package(
             "BackupStoreTests",
             [
                 "Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore", "BackupStore",
-                "CLinux",
+                "CLinux", nioCore, nioPosix,
             ]),
         tests("ImageStoreTests", ["Base", "ClusterModel", "ImageStore"]),
         tests("ControlAPITests", ["Base", "ClusterModel", "ControlAPI", nioCore]),

@@ -1,15 +1,18 @@
 import Glibc
 
 /// The path, folder, mode and group of the unix socket the local API listens on.
-struct ControlSocket {
+package struct ControlSocket {
     /// The socket's path.
     let path: String
+
+    /// A socket at a path; nothing is made yet.
+    package init(path: String) { self.path = path }
 
     /// The longest path the kernel takes (`sun_path` less its terminator).
     static let pathBytesMax = 107
 
     /// Makes the folder and takes away a socket file on which nobody listens.
-    func prepare() throws(ControlError) {
+    package func prepare() throws(ControlError) {
         guard path.utf8.count <= ControlSocket.pathBytesMax, path.hasPrefix("/") else {
             throw ControlError(
                 .failed,

@@ -2,11 +2,13 @@ import NIOCore
 import Synchronization
 
 /// The connections that are open now, so that stopping can close them.
-final class OpenConnections: Sendable {
+package final class OpenConnections: Sendable {
     private let channels = Mutex<[ObjectIdentifier: any Channel]>([:])
 
+    package init() {}
+
     /// Closes all of them; further ones are closed by ``ControlServer`` before this.
-    func close() {
+    package func close() {
         let open = channels.withLock { Array($0.values) }
         for channel in open { channel.close(promise: nil) }
     }
@@ -21,17 +23,19 @@ final class OpenConnections: Sendable {
 }
 
 /// Notes when its connection opens and closes; changes nothing that passes.
-final class ConnectionNoter: ChannelInboundHandler, RemovableChannelHandler {
-    typealias InboundIn = NIOAny
-    typealias InboundOut = NIOAny
+package final class ConnectionNoter: ChannelInboundHandler, RemovableChannelHandler {
+    package typealias InboundIn = NIOAny
+    package typealias InboundOut = NIOAny
 
     private let connections: OpenConnections
 
-    init(_ connections: OpenConnections) {
+    package init(_ connections: OpenConnections) {
         self.connections = connections
     }
 
-    func handlerAdded(context: ChannelHandlerContext) { connections.add(context.channel) }
+    package func handlerAdded(context: ChannelHandlerContext) { connections.add(context.channel) }
 
-    func handlerRemoved(context: ChannelHandlerContext) { connections.remove(context.channel) }
+    package func handlerRemoved(context: ChannelHandlerContext) {
+        connections.remove(context.channel)
+    }
 }

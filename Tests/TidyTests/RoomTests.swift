@@ -57,10 +57,6 @@ struct Room {
             rooms: ["Base", "ClusterModel", "VolumePlan", "EventLoop"],
             others: ["CLinux", "Glibc", "Synchronization"]),
         Room(
-            name: "BackupStore", level: 3,
-            rooms: ["Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore"],
-            others: ["CLinux", "CSodium", "FoundationEssentials", "Glibc", "Synchronization"]),
-        Room(
             name: "ImageStore", level: 3, rooms: ["Base", "ClusterModel"],
             others: [
                 "CArchive", "CSodium", "CLinux", "FoundationEssentials", "Glibc",
@@ -71,6 +67,15 @@ struct Room {
             others: [
                 "Hummingbird", "HummingbirdCore", "NIOCore", "NIOPosix", "NIOHTTP1", "Logging",
                 "Yams", "CYaml", "FoundationEssentials", "Glibc", "Synchronization",
+            ]),
+        Room(
+            name: "BackupStore", level: 3,
+            rooms: [
+                "Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore", "ControlAPI",
+            ],
+            others: [
+                "CLinux", "CSodium", "Hummingbird", "HummingbirdCore", "NIOCore", "NIOPosix",
+                "Logging", "FoundationEssentials", "Glibc", "Synchronization",
             ]),
         Room(
             name: "Agent", level: 3,
