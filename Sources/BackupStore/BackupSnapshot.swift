@@ -12,7 +12,7 @@ package struct BackupSnapshot: Hashable, Sendable {
     package var files: Int
     /// What it added to the repository in bytes, before compression; nil unless it was made just now.
     package var addedBytes: Int?
-    /// What the tree is: see ``TreeDigest``. Nil for a snapshot that somebody made by hand.
+    /// What the tree is, as ``TreeDigest`` says; nil for a snapshot that somebody made by hand.
     package var contentDigest: ContentDigest?
     /// The capacity of the volume in bytes when it was made; nil when that is not known.
     package var volumeSize: Int?

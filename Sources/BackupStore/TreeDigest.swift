@@ -51,6 +51,12 @@ package struct TreeDigest {
         var offset = 0
     }
 
+    /// What a file is, whatever its names.
+    private struct FileNumber: Hashable {
+        let device: dev_t
+        let inode: ino_t
+    }
+
     private let attempt: String
     private let readsFromDisk: Bool
     private let device: dev_t
@@ -58,7 +64,7 @@ package struct TreeDigest {
     private var levels: [Level] = []
     private var contents: Contents?
     /// The number, in the order of the walk, of each file with several names.
-    private var links: [ino_t: Int] = [:]
+    private var links: [FileNumber: Int] = [:]
     private var buffer = [UInt8](repeating: 0, count: TreeDigest.stepBytes)
     private var attributes = [UInt8](repeating: 0, count: 4_096)
 
@@ -136,7 +142,8 @@ package struct TreeDigest {
         }
         // Restic leaves sockets out: they are nothing without the process that made them.
         guard facts.st_mode & S_IFMT != S_IFSOCK else { return }
-        guard facts.st_dev == device else {
+        // Of folders only: an overlay's files may have other devices' numbers.
+        guard facts.st_dev == device || !isFolder(facts.st_mode) else {
             throw BackupError.notKeepable(
                 path: path, cause: "another file system is mounted there; unmount it")
         }
@@ -144,10 +151,11 @@ package struct TreeDigest {
         hash.add(name: entry)
         add(facts)
         if !isFolder(facts.st_mode), facts.st_nlink > 1 {
-            hash.add(number: UInt64(links[facts.st_ino] ?? 0))
+            let number = FileNumber(device: facts.st_dev, inode: facts.st_ino)
+            hash.add(number: UInt64(links[number] ?? 0))
             // Its bytes were read under its first name.
-            guard links[facts.st_ino] == nil else { return }
-            links[facts.st_ino] = files
+            guard links[number] == nil else { return }
+            links[number] = files
         }
         switch facts.st_mode & S_IFMT {
         case S_IFDIR:
@@ -161,7 +169,14 @@ package struct TreeDigest {
             if readsFromDisk { posix_fadvise(file.descriptor, 0, 0, POSIX_FADV_DONTNEED) }
             hash.add(try readAttributes(of: file, into: &attributes, attempt: attempt))
             contents = Contents(file: file, path: path, size: Int(facts.st_size))
-        case S_IFLNK: hash.add(try target(of: entry, in: level.folder))
+        case S_IFLNK:
+            let target = try target(of: entry, in: level.folder)
+            // Restic before 0.16 would bring back another one.
+            guard String(validating: target, as: UTF8.self) != nil else {
+                throw BackupError.notKeepable(
+                    path: path, cause: "the link's target is no UTF-8; make the link anew")
+            }
+            hash.add(target)
         default: hash.add(number: UInt64(facts.st_rdev))
         }
     }

@@ -75,6 +75,18 @@ struct DigestTests {
         #expect(try digest(of: root) != first, "what was found there is content")
     }
 
+    @Test("a link that restic would bring back wrong is refused by name")
+    func refusesOddLinks() throws {
+        let fixture = try BackupFixture()
+        try #require(symlink([-1, 0], "\(fixture.source)/odd") == 0)
+        #expect {
+            try digest(of: fixture.source)
+        } throws: {
+            guard case .notKeepable(let path, _)? = $0 as? BackupError else { return false }
+            return path == "odd"
+        }
+    }
+
     @Test("facts of the top survive their tag; damaged ones are refused")
     func rootFactsSurvive() throws {
         let fixture = try BackupFixture()
