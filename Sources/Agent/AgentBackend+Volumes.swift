@@ -12,6 +12,23 @@ extension AgentBackend {
         }.sorted { ($0.service, $0.volume, $0.id) < ($1.service, $1.volume, $1.id) }
     }
 
+    /// What a host can promise to volumes and has promised.
+    func volumeRoom(of host: HostRecord?, _ look: Look) -> [VolumeRoomView] {
+        guard let host, let offer = host.volumeOffer else { return [] }
+        let promised = look.state.volumesPromised(on: host.id)
+        var rooms = [
+            VolumeRoomView(
+                classes: offer.hasLoop ? ["loop", "directory"] : ["directory"],
+                capacityBytes: offer.diskBytes, promisedBytes: promised.diskBytes)
+        ]
+        if let pool = offer.poolBytes {
+            rooms.append(
+                VolumeRoomView(
+                    classes: ["lvm"], capacityBytes: pool, promisedBytes: promised.poolBytes))
+        }
+        return rooms
+    }
+
     package func trash() async throws -> [TrashView] {
         let look = await look()
         return look.state.tombstones.map { tombstone in

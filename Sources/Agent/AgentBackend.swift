@@ -97,7 +97,7 @@ package struct AgentBackend: ControlBackend {
                 .flatMap { $0 > 0 ? $0 : nil },
             egressBitsPerSecondAllocated: allocated.egressBitsPerSecond,
             ingressBitsPerSecondAllocated: allocated.ingressBitsPerSecond,
-            sets: record?.slots.count ?? 0,
+            volumes: volumeRoom(of: record, look), sets: record?.slots.count ?? 0,
             agentVersion: member?.facts?.agentVersion ?? record?.registration.agentVersion ?? "",
             bootEpoch: member?.bootEpoch.value ?? record?.bootEpoch.value ?? 0)
     }

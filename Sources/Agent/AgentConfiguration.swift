@@ -54,6 +54,9 @@ package struct AgentConfiguration: Hashable, Sendable {
     package var thinPool: ThinPool?
     /// How long deleted volumes are kept, in seconds.
     package var trashSeconds: Int
+    /// The most bytes of the disk that volumes of class `loop` and `directory` may be promised
+    /// together; nil is as many as are free.
+    package var volumeSpaceBytes: Int?
 }
 
 /// One key of the configuration: its name in the file and as a flag, and its default.
@@ -95,6 +98,7 @@ package struct ConfigurationKey: Sendable {
         ConfigurationKey(name: "monitor", defaultText: "conmon"),
         ConfigurationKey(name: "thin-pool", defaultText: ""),
         ConfigurationKey(name: "keep-deleted", defaultText: "7d"),
+        ConfigurationKey(name: "volume-space", defaultText: ""),
     ]
 }
 
@@ -163,6 +167,9 @@ extension AgentConfiguration {
             reserveMemoryBytes = try optional("reserve-memory").map { try Quantity.bytes($0) }
         } catch {
             throw ConfigurationError("cpu or memory, or what is reserved of them: \(error)")
+        }
+        do { volumeSpaceBytes = try optional("volume-space").map { try Quantity.bytes($0) } } catch {
+            throw ConfigurationError("volume-space: \(error)")
         }
         reservedCores = try AgentConfiguration.reservedCores(text("reserved-cores"))
         guard let most = Int(text("sets-max")), (1...250).contains(most) else {

@@ -94,7 +94,9 @@ package enum AgentProcess {
         }
         let volumes = try VolumeKeeper(
             folder: "\(configuration.dataFolder)/volumes", thinPool: configuration.thinPool,
-            trashSeconds: configuration.trashSeconds, log: log,
+            trashSeconds: configuration.trashSeconds,
+            spaceBytes: configuration.volumeSpaceBytes, log: log,
+            offer: { offer in feed(.offer(offer)) },
             report: { volumes in feed(.volumes(volumes)) })
         return try SetKeeper(
             host: host, runtime: runtime, store: images, supply: supply, volumes: volumes,

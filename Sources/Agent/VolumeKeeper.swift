@@ -12,6 +12,9 @@ import VolumeStore
 actor VolumeKeeper {
     let store: VolumeStore
     let log: AgentLog
+    /// What this host can promise to volumes, as it was told last; see VolumeKeeper+Room.swift.
+    var toldRoom = ToldRoom()
+    private let offer: @Sendable (VolumeOffer) -> Void
     private let report: @Sendable ([VolumeReport]) -> Void
     private var told: [VolumeReport]?
     /// Bytes in use by volume, as they were told last: small changes are not worth a log entry.
@@ -21,15 +24,20 @@ actor VolumeKeeper {
     private static let watchInterval = Duration.seconds(1)
     /// Looks between two measurements of what is in use, and two rounds through the trash.
     private static let slowEvery = 30
+    /// Looks between two measurements of what can be promised: as often as the machine is read.
+    private static let roomEvery = 10
 
     init(
-        folder: String, thinPool: ThinPool?, trashSeconds: Int, log: AgentLog,
+        folder: String, thinPool: ThinPool?, trashSeconds: Int, spaceBytes: Int?,
+        log: AgentLog, offer: @escaping @Sendable (VolumeOffer) -> Void,
         report: @escaping @Sendable ([VolumeReport]) -> Void
     ) throws {
         store = try VolumeStore(
             settings: VolumeStoreSettings(
-                root: folder, thinPool: thinPool, trashSeconds: trashSeconds))
+                root: folder, thinPool: thinPool, trashSeconds: trashSeconds,
+                capacityBytes: spaceBytes))
         self.log = log
+        self.offer = offer
         self.report = report
     }
 
@@ -54,7 +62,10 @@ actor VolumeKeeper {
             if record.size < volume.sizeBytes {
                 try await store.grow(name, to: volume.sizeBytes)
             }
-            let attached = try await store.attach(name)
+            let attached = try await store.attach(
+                name,
+                options: VolumeMountOptions(
+                    isReadOnly: volume.readOnly, forbidsPrograms: volume.noExec))
             mounts.append(.init(source: attached.path, destination: volume.mount))
         }
         if !spec.volumes.isEmpty { await tell() }
@@ -71,6 +82,12 @@ actor VolumeKeeper {
                         "the volume \(name) is of class \(known.volumeClass.rawValue) and the "
                             + "service wants \(volume.volumeClass.rawValue): a volume keeps its "
                             + "class; give the new one another name")
+                }
+                guard volume.fileSystem.map({ $0.rawValue == known.fileSystem.rawValue }) ?? true
+                else {
+                    throw AgentError(
+                        "the volume \(name) has the file system \(known.fileSystem.rawValue) and "
+                            + "keeps it; give the new one another name")
                 }
                 guard known.owner == 0 else { return known }
                 log.info("\(name) belonged to nobody: it is this service's now")
@@ -91,7 +108,9 @@ actor VolumeKeeper {
         }
         return try await store.create(
             VolumeRequest(
-                name: name, volumeClass: volume.volumeClass, size: volume.sizeBytes, owner: owner))
+                name: name, volumeClass: volume.volumeClass, size: volume.sizeBytes,
+                fileSystem: volume.fileSystem.flatMap { FileSystemKind(rawValue: $0.rawValue) },
+                owner: owner))
     }
 
     func find(_ name: VolumeName) async throws -> VolumeRecord? {
@@ -181,6 +200,7 @@ actor VolumeKeeper {
                 if trouble != "\(error)" { log.error("could not watch the volumes: \(error)") }
                 trouble = "\(error)"
             }
+            if round % VolumeKeeper.roomEvery == 0 { await tellRoom() }
             guard round % VolumeKeeper.slowEvery == 0 else { continue }
             await emptyTrash()
             await tell()
@@ -208,17 +228,18 @@ actor VolumeKeeper {
         } catch {
             log.error("could not list the volumes: \(error)")
         }
+        await tellRoom()
     }
+
+    /// Hands an offer to the brain.
+    func tell(_ offer: VolumeOffer) { self.offer(offer) }
 
     private func reports() async throws -> [VolumeReport] {
         try await store.list().compactMap { status in
             let record = status.record
             var trashedAt: Int?
-            switch record.state {
-            case .trashed(let at, _): trashedAt = at
-            case .ready, .growing, .replacing: break
-            case .making, .removing: return nil
-            }
+            if case .trashed(let at, _) = record.state { trashedAt = at }
+            guard VolumeKeeper.isReported(record) else { return nil }
             return VolumeReport(
                 slot: record.name.slot, name: record.name.volume,
                 snapshot: record.name.snapshot, id: record.id.description,

@@ -5,6 +5,8 @@ import Wire
 package enum HostFactsBounds {
     /// The most of any amount: 2^48, so that 20,000 hosts' sum stays under 2^63.
     package static let amountMax = 1 << 48
+    /// The most bytes of volumes: 1 PiB, as for every quantity.
+    package static let volumeBytesMax = 1 << 50
     /// The most UTF-8 bytes of any text.
     package static let textBytesMax = 256
 }
@@ -46,6 +48,40 @@ extension Resources: WireCodable {
         let maximum = UInt64(HostFactsBounds.amountMax)
         guard value <= maximum else {
             throw .tooLarge(what: what, value: value, maximum: maximum)
+        }
+        return Int(value)
+    }
+}
+
+extension VolumeOffer: WireCodable {
+    private static let version: UInt8 = 1
+
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(byte: VolumeOffer.version)
+        writer.write(UInt64(min(max(diskBytes, 0), HostFactsBounds.volumeBytesMax)))
+        writer.write(poolBytes != nil)
+        if let poolBytes {
+            writer.write(UInt64(min(max(poolBytes, 0), HostFactsBounds.volumeBytesMax)))
+        }
+        writer.write(hasLoop)
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        let version = try reader.readByte()
+        guard version == VolumeOffer.version else {
+            throw .unknownCase(what: "volume offer version", value: UInt64(version))
+        }
+        self.init(
+            diskBytes: try VolumeOffer.bytes(&reader),
+            poolBytes: try reader.readBool() ? try VolumeOffer.bytes(&reader) : nil,
+            hasLoop: try reader.readBool())
+    }
+
+    private static func bytes(_ reader: inout ByteReader) throws(WireError) -> Int {
+        let maximum = UInt64(HostFactsBounds.volumeBytesMax)
+        let value = try reader.readUInt64()
+        guard value <= maximum else {
+            throw .tooLarge(what: "bytes for volumes", value: value, maximum: maximum)
         }
         return Int(value)
     }

@@ -154,6 +154,12 @@ extension ServiceSpec {
                     + "\(known.volumeClass.rawValue) and stays so; give a volume of class "
                     + "\(volume.volumeClass.rawValue) another name"
             }
+            // Whatever stands in the spec, the volumes that are there have one already.
+            let (old, new) = (known.fileSystem ?? .ext4, volume.fileSystem ?? .ext4)
+            guard old == new else {
+                return "volume \(volume.name) of \(name) has the file system \(old.rawValue) and "
+                    + "keeps it; give a volume with \(new.rawValue) another name"
+            }
             guard volume.sizeBytes >= known.sizeBytes else {
                 return "volume \(volume.name) of \(name) has "
                     + "\(Quantity.text(bytes: known.sizeBytes)) and cannot shrink to "

@@ -5,7 +5,8 @@ extension ServiceSpec: WireCodable {
     /// Written always; what is older is read, and what it lacks has its default.
     ///
     /// 1: the first. 2: volumes; bandwidth with rate, ceiling and what leaves the datacentre; CPU
-    /// burst and cores, soft memory limit and swap, input and output. 3: backups of volumes.
+    /// burst and cores, soft memory limit and swap, input and output. 3: backups of volumes, how they
+    /// are mounted and which file system is in them.
     private static let version: UInt8 = 3
 
     package func encode(into writer: inout ByteWriter) {
@@ -50,6 +51,9 @@ extension VolumeSpec {
         writer.write(mount)
         writer.write(volumeClass)
         writer.write(optional: backup)
+        writer.write(readOnly)
+        writer.write(noExec)
+        writer.write(optional: fileSystem)
     }
 
     fileprivate init(from reader: inout ByteReader, version: UInt8) throws(WireError) {
@@ -60,6 +64,26 @@ extension VolumeSpec {
             volumeClass: try reader.read())
         guard version >= 3 else { return }
         backup = try reader.readOptional()
+        readOnly = try reader.readBool()
+        noExec = try reader.readBool()
+        fileSystem = try reader.readOptional()
+    }
+}
+
+extension VolumeFileSystem: WireCodable {
+    package func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .ext4: writer.write(byte: 0)
+        case .xfs: writer.write(byte: 1)
+        }
+    }
+
+    package init(from reader: inout ByteReader) throws(WireError) {
+        switch try reader.readByte() {
+        case 0: self = .ext4
+        case 1: self = .xfs
+        case let other: throw .unknownCase(what: "file system", value: UInt64(other))
+        }
     }
 }
 

@@ -11,18 +11,58 @@ package struct VolumeSpec: Hashable, Sendable, Codable {
     package var mount: String
     /// What it is made of, and so how hard its limit is.
     package var volumeClass: VolumeClass
+    /// True when its containers may not write to it.
+    package var readOnly: Bool
+    /// True when no program in it may be started.
+    package var noExec: Bool
+    /// The file system inside; nil is the class's own: ext4, or the host's for `directory`.
+    package var fileSystem: VolumeFileSystem?
     /// How it is backed up; nil when it is not.
     package var backup: BackupSpec?
 
     package init(
         name: String, sizeBytes: Int, mount: String, volumeClass: VolumeClass = .loop,
+        readOnly: Bool = false, noExec: Bool = false, fileSystem: VolumeFileSystem? = nil,
         backup: BackupSpec? = nil
     ) {
         self.name = name
         self.sizeBytes = sizeBytes
         self.mount = mount
         self.volumeClass = volumeClass
+        self.readOnly = readOnly
+        self.noExec = noExec
+        self.fileSystem = fileSystem
         self.backup = backup
+    }
+}
+
+// Records of an earlier version lack what came later.
+extension VolumeSpec {
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            name: try fields.decode(String.self, forKey: .name),
+            sizeBytes: try fields.decode(Int.self, forKey: .sizeBytes),
+            mount: try fields.decode(String.self, forKey: .mount),
+            volumeClass: try fields.decode(VolumeClass.self, forKey: .volumeClass),
+            readOnly: try fields.decodeIfPresent(Bool.self, forKey: .readOnly) ?? false,
+            noExec: try fields.decodeIfPresent(Bool.self, forKey: .noExec) ?? false,
+            fileSystem: try fields.decodeIfPresent(VolumeFileSystem.self, forKey: .fileSystem),
+            backup: try fields.decodeIfPresent(BackupSpec.self, forKey: .backup))
+    }
+}
+
+/// The file systems that a volume of class `loop` or `lvm` can have.
+package enum VolumeFileSystem: String, Hashable, Sendable, Codable, CaseIterable {
+    case ext4
+    case xfs
+
+    /// The smallest volume: mkfs.xfs 6.0 and newer refuses less than 300 MiB.
+    package var smallestBytes: Int {
+        switch self {
+        case .ext4: SpecLimits.volumeBytes.lowerBound
+        case .xfs: 300 << 20
+        }
     }
 }
 
@@ -50,6 +90,20 @@ extension VolumeSpec {
             list.add("\(path).mount", "'\(quoted(mount))' \(problem)")
         }
         backup?.check(at: "\(path).backup", into: &list)
+        guard let fileSystem else { return }
+        if volumeClass == .directory {
+            list.add(
+                "\(path).file-system",
+                "a volume of class directory has the host's file system; leave the key out, or "
+                    + "take class loop or lvm")
+        } else if sizeBytes < fileSystem.smallestBytes,
+            SpecLimits.volumeBytes.contains(sizeBytes)
+        {
+            list.add(
+                "\(path).size",
+                "\(Quantity.text(bytes: sizeBytes)) is too little for \(fileSystem.rawValue), "
+                    + "which needs \(Quantity.text(bytes: fileSystem.smallestBytes))")
+        }
     }
 
     /// What is wrong with a path inside containers; nil when it may be mounted at.

@@ -70,6 +70,11 @@ extension Command: WireCodable {
             writer.write(host)
             writer.write(bootEpoch)
             writer.write(list: volumes)
+        case .offerVolumes(let host, let bootEpoch, let offer):
+            writer.write(byte: 30)
+            writer.write(host)
+            writer.write(bootEpoch)
+            writer.write(offer)
         case .restoreService(let service):
             writer.write(byte: 15)
             writer.write(service)
@@ -113,6 +118,9 @@ extension Command: WireCodable {
                 host: try reader.read(), bootEpoch: try reader.read(),
                 volumes: try VolumeReport.firstList(&reader))
         case 15: self = .restoreService(try reader.readText())
+        case 30:
+            self = .offerVolumes(
+                host: try reader.read(), bootEpoch: try reader.read(), try reader.read())
         case 13:
             self = .reportSets(
                 host: try reader.read(), bootEpoch: try reader.read(),

@@ -31,6 +31,8 @@ package enum Command: Equatable, Sendable {
     case reportSets(host: HostID, bootEpoch: BootEpoch, reports: [SetReport])
     /// What volumes a host holds: all of them.
     case reportVolumes(host: HostID, bootEpoch: BootEpoch, volumes: [VolumeReport])
+    /// What a host can promise to volumes in all, as it is from now on.
+    case offerVolumes(host: HostID, bootEpoch: BootEpoch, VolumeOffer)
     /// Bring a deleted service back, with its volumes.
     case restoreService(String)
     /// What a host says of the backups of one volume: all of them.

@@ -24,17 +24,37 @@ package enum PlacementObstacle: Hashable, Sendable {
     case lacksSets
     /// Not enough bandwidth is free to guarantee what the set asks for.
     case lacksBandwidth
+    /// The slot's volumes are on the host of this name, and it runs nowhere else.
+    case volumesElsewhere(String)
+    /// It has no thin pool that works, and the set has volumes of class `lvm`.
+    case lacksThinPool
+    /// Its kernel has no loop devices, and the set has volumes of class `loop`.
+    case lacksLoopDevices
+    /// Too little of what it can promise to volumes of this class is free.
+    case lacksVolumeRoom(VolumeClass, freeBytes: Int, ofBytes: Int)
 }
 
 extension HostRecord {
     /// Why a set of `spec` may not go to this host; nil when it may.
     ///
-    /// `free` is what is left on the host, and `apart` names the services that the set must not
-    /// share it with (`ReplicatedState.servicesApart(from:)`).
+    /// `free` is what is left on the host, `promised` what it promised to volumes of others, and
+    /// `apart` names the services that the set must not share it with
+    /// (`ReplicatedState.servicesApart(from:)`).
     package func obstacle(
-        to spec: ServiceSpec, demand: Resources, free: Resources, apart: [String]
+        to spec: ServiceSpec, demand: Resources, free: Resources, apart: [String],
+        volumes: VolumeNeed, promised: VolumeRoom
+    ) -> PlacementObstacle? {
+        exclusion(of: spec, apart: apart, volumes: volumes)
+            ?? HostRecord.shortage(of: free, for: demand)
+            ?? volumeOffer?.shortage(for: volumes, promised: promised)
+    }
+
+    /// Why a set of `spec` may not go to this host, however much room there is.
+    package func exclusion(
+        of spec: ServiceSpec, apart: [String], volumes: VolumeNeed
     ) -> PlacementObstacle? {
         guard status == .active else { return .lost }
+        if let holder = volumes.holder, holder.id != id { return .volumesElsewhere(holder.name) }
         guard registration.pool == spec.pool else { return .otherPool(registration.pool) }
         let datacenter = registration.zone.datacenter
         let allowed = spec.placement.datacenters
@@ -42,7 +62,7 @@ extension HostRecord {
             return .otherDatacenter(datacenter)
         }
         if let other = apart.first(where: { runs($0) }) { return .apartFrom(other) }
-        return HostRecord.shortage(of: free, for: demand)
+        return nil
     }
 
     /// True when a set of this demand fits beside those placed here.

@@ -75,6 +75,8 @@ extension ReplicatedState {
             try report(reports, of: host, bootEpoch, &change)
         case .reportVolumes(let host, let bootEpoch, let volumes):
             try report(volumes, of: host, bootEpoch, &change)
+        case .offerVolumes(let host, let bootEpoch, let offer):
+            try take(offer, of: host, bootEpoch, &change)
         case .restoreService(let service): try restoreService(service, &change)
         case .reportBackups(let host, let backups): try report(backups, of: host, &change)
         case .forgetBackups(let slot, let volume, let owner):

@@ -61,9 +61,6 @@ extension ReplicatedState {
         guard revision >= record.placement?.revision ?? 0 else { return "the slot was resized" }
         guard let position = hostPosition(id) else { return "host \(id.short) is unknown" }
         let host = hosts[position]
-        if let holder = record.volumeHost, holder != id, !spec.volumes.isEmpty {
-            return "its volumes are on \(self.host(holder)?.name ?? holder.short)"
-        }
         if !record.isHomeless, let old = record.placement, old.host == id,
             old.revision == revision
         {
@@ -72,9 +69,15 @@ extension ReplicatedState {
         var free = host.free
         if record.placement?.host == id { free = free + record.demand }
         let demand = spec.demand
-        if let obstacle = host.obstacle(to: spec, demand: demand, free: free, apart: apart) {
-            return "host \(host.name) \(obstacle.phrase)"
-        }
+        let ledger = spec.volumes.isEmpty ? VolumeLedger([]) : VolumeLedger(volumes(of: id))
+        let need = volumeNeed(
+            of: record, spec, owner: services[service].createdAt, beside: ledger)
+        let promised =
+            spec.volumes.isEmpty
+            ? VolumeRoom() : volumesPromised(on: position, ledger, without: record.slot)
+        let obstacle = host.obstacle(
+            to: spec, demand: demand, free: free, apart: apart, volumes: need, promised: promised)
+        if let obstacle { return "host \(host.name) \(obstacle.phrase)" }
         let placement = Placement(
             slot: record.slot, host: id, revision: revision, epoch: change.epoch,
             index: change.index)
@@ -100,6 +103,12 @@ extension PlacementObstacle {
         case .lacksMemory: "lacks memory"
         case .lacksSets: "holds as many sets as it takes"
         case .lacksBandwidth: "lacks bandwidth"
+        case .volumesElsewhere(let host): "does not hold its volumes, which are on \(host)"
+        case .lacksThinPool: "has no thin pool for lvm volumes"
+        case .lacksLoopDevices: "has no loop devices for loop volumes"
+        case .lacksVolumeRoom(let volumeClass, let free, let all):
+            "has \(Quantity.display(bytes: free)) of \(Quantity.display(bytes: all)) free for "
+                + "\(volumeClass.rawValue) volumes"
         }
     }
 }

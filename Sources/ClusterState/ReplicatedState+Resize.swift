@@ -61,6 +61,7 @@ extension ReplicatedState {
         // Only looked up, never iterated: the order of a dictionary differs from host to host.
         var alike: [UInt64: Bool] = [:]
         var free: [HostID: Resources] = [:]
+        var grown: [HostID: (ledger: VolumeLedger, promised: VolumeRoom)] = [:]
         var slots: [SlotID] = []
         var misfits: [(slot: SlotID, host: String, PlacementObstacle)] = []
         for record in service.slots {
@@ -76,12 +77,45 @@ extension ReplicatedState {
             let taken = record.demand.union(demand)
             if let obstacle = HostRecord.shortage(of: room, for: taken), taken != record.demand {
                 misfits.append((record.slot, hosts[host].name, obstacle))
-            } else {
-                free[placement.host] = room - taken
-                slots.append(record.slot)
+                continue
             }
+            let obstacle = growth(
+                of: record, in: service, from: placement.revision, to: spec, on: host,
+                &grown[placement.host])
+            if let obstacle {
+                misfits.append((record.slot, hosts[host].name, obstacle))
+                continue
+            }
+            free[placement.host] = room - taken
+            slots.append(record.slot)
         }
         return (slots, misfits)
+    }
+
+    /// Counts what the volumes of a placed slot are to grow, unless its host lacks the room.
+    ///
+    /// `counted` is what the host has promised with what was counted before.
+    private func growth(
+        of record: SlotRecord, in service: ServiceRecord, from revision: UInt64,
+        to spec: ServiceSpec, on host: Int,
+        _ counted: inout (ledger: VolumeLedger, promised: VolumeRoom)?
+    ) -> PlacementObstacle? {
+        guard !spec.volumes.isEmpty else { return nil }
+        let ledger = counted?.ledger ?? VolumeLedger(volumes(of: hosts[host].id))
+        let promised = counted?.promised ?? volumesPromised(on: host, ledger)
+        let owner = service.createdAt
+        var need = volumeNeed(of: record, spec, owner: owner, beside: ledger)
+        let before = service.spec(revision: revision).map {
+            ledger.growth(of: record.slot, to: $0.volumes, owner: owner)
+        }
+        need.room = need.room.beyond(before ?? VolumeRoom())
+        counted = (ledger, promised)
+        guard need.room != VolumeRoom() else { return nil }
+        if let obstacle = hosts[host].volumeOffer?.shortage(for: need, promised: promised) {
+            return obstacle
+        }
+        counted = (ledger, promised + need.room)
+        return nil
     }
 
     /// Takes in which revision's limits a host says are in force: what the old ones took is free.

@@ -28,6 +28,8 @@ extension ReplicatedState: WireCodable {
         requests.encode(into: &writer)
         writer.write(list: hostVolumes)
         writer.write(list: volumeBackups)
+        // By the position of the host.
+        for host in hosts { writer.write(optional: host.volumeOffer) }
     }
 
     private func encode(_ service: ServiceRecord, into writer: inout ByteWriter) {
@@ -97,6 +99,7 @@ extension ReplicatedState: WireCodable {
         guard volumeBackups.isStrictlyAscending(by: { $0.key }) else {
             throw .invalid(what: "order of backups")
         }
+        for position in hosts.indices { hosts[position].volumeOffer = try reader.readOptional() }
     }
 
     private mutating func readService(

@@ -183,7 +183,11 @@ extension SpecReader {
     }
 
     private mutating func volume(_ node: YAMLNode, _ path: String) -> VolumeSpec {
-        let fields = mapping(node, path, known: ["name", "size", "mount", "class", "backup"])
+        let fields = mapping(
+            node, path,
+            known: ["name", "size", "mount", "class", "read-only", "no-exec", "file-system",
+                "backup",
+            ])
         var spec = VolumeSpec(name: "", sizeBytes: 0, mount: "")
         spec.name =
             required("name", fields, node, path).flatMap { text($0, path + ".name") } ?? ""
@@ -198,11 +202,26 @@ extension SpecReader {
             &spec.volumeClass,
             fields["class"].flatMap { choice($0, path + ".class", of: VolumeClass.self) })
         if let backup = fields["backup"] { spec.backup = self.backup(backup, path + ".backup") }
+        set(&spec.readOnly, fields["read-only"].flatMap { truth($0, path + ".read-only") })
+        set(&spec.noExec, fields["no-exec"].flatMap { truth($0, path + ".no-exec") })
+        spec.fileSystem = fields["file-system"].flatMap {
+            choice($0, path + ".file-system", of: VolumeFileSystem.self)
+        }
         return spec
     }
 
     private mutating func failureDomain(_ node: YAMLNode, _ path: String) -> FailureDomain? {
         choice(node, path, of: FailureDomain.self)
+    }
+
+    /// `true` or `false`, without quotes.
+    private mutating func truth(_ node: YAMLNode, _ path: String) -> Bool? {
+        guard let text = text(node, path) else { return nil }
+        guard case .scalar(_, plain: true) = node.content, let value = Bool(text) else {
+            note(path, "'\(text.prefix(60))' is not true or false")
+            return nil
+        }
+        return value
     }
 
     /// One of the names that a field knows.

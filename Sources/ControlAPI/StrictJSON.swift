@@ -176,7 +176,7 @@ func exampleService() -> ServiceSpec {
         placement: PlacementSpec(datacenters: ["a"], apartFrom: ["b"]),
         volumes: [
             VolumeSpec(
-                name: "data", sizeBytes: 1, mount: "/data",
+                name: "data", sizeBytes: 1, mount: "/data", fileSystem: .ext4,
                 backup: BackupSpec(
                     everySeconds: 1, to: "peers", drillSeconds: 1, restoreOnLossSeconds: 1))
         ])

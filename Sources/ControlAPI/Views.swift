@@ -130,6 +130,8 @@ package struct HostView: Codable, Hashable, Sendable {
     package var egressBitsPerSecondAllocated: Int
     /// What its sets are sure to be able to receive, in bits per second.
     package var ingressBitsPerSecondAllocated: Int
+    /// What it can promise to volumes, by what keeps them; empty before it told.
+    package var volumes: [VolumeRoomView]
     /// How many sets are placed there.
     package var sets: Int
     /// The version of its agent.
@@ -156,6 +158,7 @@ package struct HostView: Codable, Hashable, Sendable {
         bandwidthBitsPerSecond: Int? = nil,
         egressBitsPerSecondAllocated: Int = 0,
         ingressBitsPerSecondAllocated: Int = 0,
+        volumes: [VolumeRoomView] = [],
         sets: Int,
         agentVersion: String,
         bootEpoch: UInt64
@@ -178,6 +181,7 @@ package struct HostView: Codable, Hashable, Sendable {
         self.bandwidthBitsPerSecond = bandwidthBitsPerSecond
         self.egressBitsPerSecondAllocated = egressBitsPerSecondAllocated
         self.ingressBitsPerSecondAllocated = ingressBitsPerSecondAllocated
+        self.volumes = volumes
         self.sets = sets
         self.agentVersion = agentVersion
         self.bootEpoch = bootEpoch

@@ -68,3 +68,23 @@ package struct TrashView: Codable, Hashable, Sendable {
         volumeBytes = volumes.reduce(0) { $0 + $1.sizeBytes }
     }
 }
+
+/// The room for volumes of a host on its disk, or in its thin pool.
+package struct VolumeRoomView: Codable, Hashable, Sendable {
+    /// The classes of volumes that share it: `loop` and `directory`, or `lvm`.
+    package var classes: [String]
+    /// What can be promised to volumes in all.
+    package var capacityBytes: Int
+    /// What is promised: to volumes that are there, in the trash too, and to those that sets placed
+    /// there are still to get.
+    package var promisedBytes: Int
+    /// What is left; 0 on a host that has promised more than it can now.
+    package var freeBytes: Int
+
+    package init(classes: [String], capacityBytes: Int, promisedBytes: Int) {
+        self.classes = classes
+        self.capacityBytes = capacityBytes
+        self.promisedBytes = promisedBytes
+        freeBytes = max(0, capacityBytes - promisedBytes)
+    }
+}

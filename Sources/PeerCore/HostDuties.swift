@@ -38,6 +38,14 @@ struct HostDuties: Sendable {
     var trashOrdered: Set<String> = []
     /// The number of the volumes' report on its way into the log.
     var volumesNumber: UInt64?
+    /// What the host can promise to volumes; nil until it has said.
+    var offer: VolumeOffer?
+    /// The number of that offer on its way into the log.
+    var offerNumber: UInt64?
+    /// The offer that was sent last, and when the same is sent again.
+    var lastOffer: (offer: VolumeOffer, retryAt: Instant)?
+    /// True while the log says otherwise of the host's offer.
+    var offerIsUntold = false
     /// What was reported of volumes last, and when the same is sent again.
     var lastVolumes: (volumes: [VolumeReport], retryAt: Instant)?
     /// When they were.
@@ -86,7 +94,7 @@ struct HostDuties: Sendable {
 
     var nextDeadline: Instant? {
         var earliest = setDeadline
-        for due in [registrationRetryAt, sameReportsAt, volumesRetryAt] {
+        for due in [registrationRetryAt, sameReportsAt, volumesRetryAt, offerRetryAt] {
             guard let due else { continue }
             earliest = min(earliest ?? due, due)
         }
@@ -98,6 +106,9 @@ struct HostDuties: Sendable {
         guard let lastVolumes, volumesAreUntold else { return nil }
         return lastVolumes.retryAt
     }
+
+    /// When an offer that the log does not know should be told again.
+    private var offerRetryAt: Instant? { offerIsUntold ? lastOffer?.retryAt : nil }
 
     private var earliestDeadline: Instant? {
         var earliest: Instant?
@@ -176,6 +187,7 @@ extension Peer {
         registerIfNeeded(at: now)
         reportIfChanged(at: now)
         reportVolumesIfChanged(at: now)
+        offerVolumesIfChanged(at: now)
     }
 
     // MARK: Starting and ending
@@ -192,7 +204,9 @@ extension Peer {
             guard let known = hosted[placement.slot] else {
                 // What still ends here counts too: the host never runs more than it has. The
                 // placement waits until the host reports that enough is gone.
-                guard (facts.capacity.offered - hosted.demand).fits(spec.demand) else { continue }
+                guard (facts.capacity.offered - hosted.demand).fits(spec.demand),
+                    volumeShortage(for: order) == nil
+                else { continue }
                 hosted.insert(
                     HostedSet(
                         placementIndex: placement.index, demand: spec.demand, order: order,
@@ -206,9 +220,9 @@ extension Peer {
             // New limits wait for room, too, like a new set; what takes no more needs none.
             let others = hosted.demand - known.demand
             let taken = known.demand.union(spec.demand)
-            guard taken == known.demand || (facts.capacity.offered - others).fits(taken) else {
-                continue
-            }
+            guard taken == known.demand || (facts.capacity.offered - others).fits(taken),
+                volumeShortage(for: order) == nil
+            else { continue }
             let lastReport = state.slot(placement.slot)?.report
             hosted.update(placement.slot) {
                 if $0.order == nil { $0.adopt(order, lastReport: lastReport) }

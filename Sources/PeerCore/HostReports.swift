@@ -99,12 +99,27 @@ extension Peer {
                 slot: placement.slot, placementIndex: placement.index, phase: .starting,
                 address: [],
                 reason: known == nil
-                    ? "waits until sets that end on this host have freed their room"
+                    ? reasonToWait(placement)
                     : "waits until its predecessor on this host has ended",
                 containers: [])
             let isSaid = report.matches(state.slot(placement.slot)?.report)
             return isSaid ? nil : report
         }
+    }
+}
+
+extension Peer {
+    /// Why a placement that nothing stands in the way of does not start.
+    private func reasonToWait(_ placement: Placement) -> String {
+        let service = state.service(placement.slot.service)
+        if let service, let spec = service.spec(revision: placement.revision),
+            let obstacle = volumeShortage(
+                for: SetOrder(
+                    placement: placement, spec: spec, subnetIndex: 0, owner: service.createdAt))
+        {
+            return "waits for room: this host \(obstacle.phrase)"
+        }
+        return "waits until sets that end on this host have freed their room"
     }
 }
 

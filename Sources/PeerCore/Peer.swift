@@ -103,6 +103,9 @@ package struct Peer: Machine {
                 milliseconds: time.milliseconds - now.nanoseconds / 1_000_000)
         case .volumes(let volumes):
             take(volumes: volumes.sorted { $0.id < $1.id })
+        case .offer(let offer):
+            hosted.offer = offer
+            hosted.stateChanged = true
         case .leave:
             gossip(.leave, at: now, into: &outputs)
         }

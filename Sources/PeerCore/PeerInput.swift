@@ -28,6 +28,8 @@ package enum PeerInput: Sendable {
     case clock(WallTime)
     /// All volumes that this host holds, those in its trash included.
     case volumes([VolumeReport])
+    /// What this host can promise to volumes in all; told again whenever that changed.
+    case offer(VolumeOffer)
     /// The agent is about to stop for good: say so to the others.
     case leave
 }

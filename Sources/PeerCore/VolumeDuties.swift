@@ -33,6 +33,38 @@ extension Peer {
         }
     }
 
+    /// What this host lacks for the volumes of a set; nil when it may make or grow them.
+    ///
+    /// By its own word on what it holds and can promise, which is newer than the log's. A set that
+    /// is here and whose volumes need nothing more is never held up.
+    func volumeShortage(for order: SetOrder) -> PlacementObstacle? {
+        guard !order.spec.volumes.isEmpty, let offer = hosted.offer else { return nil }
+        let ledger = VolumeLedger(hosted.volumes ?? state.volumes(of: id))
+        var need = VolumeNeed(order.spec.volumes)
+        need.room = ledger.growth(
+            of: order.placement.slot, to: order.spec.volumes, owner: order.owner)
+        if hosted[order.placement.slot] != nil, need.room == VolumeRoom() { return nil }
+        var promised = ledger.held
+        for (slot, set) in hosted.sets where slot != order.placement.slot {
+            guard let other = set.order else { continue }
+            promised =
+                promised + ledger.growth(of: slot, to: other.spec.volumes, owner: other.owner)
+        }
+        return offer.shortage(for: need, promised: promised)
+    }
+
+    /// Makes the log know what this host can promise to volumes.
+    mutating func offerVolumesIfChanged(at now: Instant) {
+        guard let offer = hosted.offer, let host = state.host(id) else { return }
+        if let number = hosted.offerNumber, submissions.contains(number) { return }
+        hosted.offerIsUntold = host.volumeOffer != offer
+        guard hosted.offerIsUntold else { return }
+        if let last = hosted.lastOffer, last.offer == offer, now < last.retryAt { return }
+        hosted.lastOffer = (offer, now + HostDuties.sameReportsRetry)
+        hosted.offerNumber = enqueue(
+            .offerVolumes(host: id, bootEpoch: bootEpoch, offer), ticket: nil, at: now)
+    }
+
     /// Sends the whole list when the log says otherwise; one report is on its way at a time.
     ///
     /// One that the log took but that changed nothing there is repeated slowly.

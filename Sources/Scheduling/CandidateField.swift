@@ -12,6 +12,8 @@ struct CandidateField {
     var tally: Tally
     private let spec: ServiceSpec
     private let demand: Resources
+    /// What the volumes of one more set take.
+    let volumes: VolumeNeed
     private let spread: [FailureDomain]
     private var racks: [Rack] = []
     /// Sets of the service in each datacentre.
@@ -39,19 +41,18 @@ struct CandidateField {
         let version: Int
     }
 
-    init(_ service: ServiceRecord, tally: Tally, apart: [String]) {
+    init(_ service: ServiceRecord, state: ReplicatedState, tally: Tally, apart: [String]) {
         self.tally = tally
         spec = service.spec
         demand = service.spec.demand
+        volumes = VolumeNeed(service.spec.volumes)
+        if !spec.volumes.isEmpty { self.tally.countVolumes(state) }
         spread = service.spec.placement.spread
         onHost = Array(repeating: 0, count: tally.hosts.count)
         versions = onHost
         (racks, rackOf, inDatacenter) = CandidateField.racks(of: tally.hosts)
         isEligible = tally.hosts.indices.map {
-            switch tally.obstacle(at: $0, to: service.spec, demand: Resources(), apart: apart) {
-            case nil, .lacksCPU, .lacksMemory, .lacksSets, .lacksBandwidth: true
-            default: false
-            }
+            tally.exclusion(at: $0, to: service.spec, apart: apart, volumes: VolumeNeed()) == nil
         }
         for slot in service.slots where !slot.isHomeless {
             guard let placement = slot.placement,
@@ -97,15 +98,41 @@ struct CandidateField {
         return best.entry.position
     }
 
-    /// True when a set fits the host now.
-    func fits(_ position: Int) -> Bool {
-        isEligible[position] && tally.isUsable[position]
-            && HostRecord.shortage(of: tally.free[position], for: demand) == nil
+    /// True when a set fits the host now; its volumes are new there unless their need is given.
+    func fits(_ position: Int, volumes need: VolumeNeed? = nil) -> Bool {
+        guard isEligible[position],
+            HostRecord.shortage(of: tally.free[position], for: demand) == nil
+        else { return false }
+        guard !spec.volumes.isEmpty else { return true }
+        return tally.hosts[position].volumeOffer?.shortage(
+            for: need ?? volumes, promised: tally.promised[position]) == nil
+    }
+
+    /// What the volumes of a slot need at a host beyond what is promised to them there.
+    func need(of slot: SlotRecord, in service: ServiceRecord, at position: Int) -> VolumeNeed {
+        guard !spec.volumes.isEmpty else { return volumes }
+        let ledger = tally.ledgers[position]
+        var need = volumes
+        need.room = ledger.growth(of: slot.slot, to: spec.volumes, owner: service.createdAt)
+        if let placement = slot.placement, placement.host == tally.hosts[position].id,
+            let placed = service.spec(revision: placement.revision)
+        {
+            need.room = need.room.beyond(
+                ledger.growth(of: slot.slot, to: placed.volumes, owner: service.createdAt))
+        }
+        need.holder = slot.volumeHost.map { id in
+            VolumeNeed.Holder(
+                id: id, name: tally.position(of: id).map { tally.hosts[$0].name } ?? id.short)
+        }
+        return need
     }
 
     /// Counts one set of the service's current revision in.
-    mutating func add(at position: Int) {
+    mutating func add(at position: Int, volumes need: VolumeNeed? = nil) {
         count(position, by: 1)
+        if !spec.volumes.isEmpty {
+            tally.promised[position] = tally.promised[position] + (need ?? volumes).room
+        }
         tally.free[position] = tally.free[position] - demand
         if tally.brought[position].last != spec.name { tally.brought[position].append(spec.name) }
         offer(position)

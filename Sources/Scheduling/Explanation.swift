@@ -8,6 +8,8 @@ package struct Explanation: Equatable, Sendable {
     package var slot: SlotID
     /// What one set takes.
     package var demand: Resources
+    /// What its volumes take in all.
+    package var room: VolumeRoom
     /// Where it is placed; nil when nowhere.
     package var placement: Placement?
     /// The host that it would go to if it were placed anew; nil when none fits.
@@ -24,6 +26,8 @@ package struct HostExplanation: Equatable, Sendable {
     package var name: String
     /// Why it was passed over; nil when it fits.
     package var obstacle: PlacementObstacle?
+    /// What is to be promised to its volumes there beyond what they have.
+    package var room: VolumeRoom
     /// Other sets of the service in its datacentre.
     package var setsInDatacenter: Int
     /// Other sets of the service in its rack.
@@ -43,7 +47,8 @@ extension Scheduler {
             return nil
         }
         let apart = state.servicesApart(from: slot.service)
-        var field = CandidateField(service, tally: Tally(state, usable: usable), apart: apart)
+        var field = CandidateField(
+            service, state: state, tally: Tally(state, usable: usable), apart: apart)
         if !record.isHomeless, let placement = record.placement,
             let position = field.tally.position(of: placement.host)
         {
@@ -53,17 +58,26 @@ extension Scheduler {
         let hosts = field.tally.hosts.indices.map { position in
             let host = field.tally.hosts[position]
             let counts = field.counts(at: position)
+            let need = field.need(of: record, in: service, at: position)
             return HostExplanation(
                 host: host.id, name: host.name,
                 obstacle: field.tally.obstacle(
-                    at: position, to: service.spec, demand: demand, apart: apart),
+                    at: position, to: service.spec, demand: demand, apart: apart, volumes: need),
+                room: need.room,
                 setsInDatacenter: counts.datacenter, setsInRack: counts.rack,
                 setsOnHost: counts.host, freeShare: field.freeShare(at: position))
         }
-        let best = field.take().map { field.tally.hosts[$0].id }
+        let ordered = hosts.sorted {
+            $0.isBetter(than: $1, spread: service.spec.placement.spread)
+        }
+        let isPinned = record.volumeHost != nil && !service.spec.volumes.isEmpty
+        let best =
+            isPinned
+            ? ordered.first { $0.obstacle == nil }?.host
+            : field.take().map { field.tally.hosts[$0].id }
         return Explanation(
-            slot: slot, demand: demand, placement: record.placement, best: best,
-            hosts: hosts.sorted { $0.isBetter(than: $1, spread: service.spec.placement.spread) })
+            slot: slot, demand: demand, room: field.volumes.room, placement: record.placement,
+            best: best, hosts: ordered)
     }
 }
 

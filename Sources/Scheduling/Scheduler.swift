@@ -66,6 +66,10 @@ struct Tally {
     var free: [Resources]
     /// The services that this batch brought to each host; by position.
     var brought: [[String]]
+    /// What each host has promised to volumes; by position, and empty until somebody asks for room.
+    var promised: [VolumeRoom] = []
+    /// The volumes of each host; by position, and empty until somebody asks for room.
+    private(set) var ledgers: [VolumeLedger] = []
 
     init(_ state: ReplicatedState, usable: [HostID]) {
         hosts = state.hosts
@@ -76,6 +80,13 @@ struct Tally {
             if let position = Tally.position(of: id, in: hosts) { isUsable[position] = true }
         }
         self.isUsable = isUsable
+    }
+
+    /// Looks at the volumes of all hosts, once: services without volumes need not wait for that.
+    mutating func countVolumes(_ state: ReplicatedState) {
+        guard ledgers.isEmpty else { return }
+        ledgers = hosts.map { VolumeLedger(state.volumes(of: $0.id)) }
+        promised = hosts.map { state.volumesPromised(on: $0.id) }
     }
 
     /// The position of a host.
@@ -93,15 +104,27 @@ struct Tally {
 
     /// Why a set may not go to the host at this position; nil when it may.
     func obstacle(
-        at position: Int, to spec: ServiceSpec, demand: Resources, apart: [String]
+        at position: Int, to spec: ServiceSpec, demand: Resources, apart: [String],
+        volumes: VolumeNeed
     ) -> PlacementObstacle? {
-        let obstacle = hosts[position].obstacle(
-            to: spec, demand: demand, free: free[position], apart: apart)
-        if obstacle == .lost { return .lost }
+        if let exclusion = exclusion(at: position, to: spec, apart: apart, volumes: volumes) {
+            return exclusion
+        }
+        return hosts[position].obstacle(
+            to: spec, demand: demand, free: free[position], apart: apart, volumes: volumes,
+            promised: promised.isEmpty ? VolumeRoom() : promised[position])
+    }
+
+    /// Why a set may not go to the host at this position, however much room there is.
+    func exclusion(
+        at position: Int, to spec: ServiceSpec, apart: [String], volumes: VolumeNeed
+    ) -> PlacementObstacle? {
+        let exclusion = hosts[position].exclusion(of: spec, apart: apart, volumes: volumes)
+        if exclusion == .lost { return .lost }
         guard isUsable[position] else { return .unreachable }
         if let other = brought[position].first(where: { apart.contains($0) }) {
             return .apartFrom(other)
         }
-        return obstacle
+        return exclusion
     }
 }

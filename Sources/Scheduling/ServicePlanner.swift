@@ -21,7 +21,7 @@ struct ServicePlanner {
         self.room = room
         wayBack = { state.wayBack(of: $0, in: service) }
         apart = state.servicesApart(from: service.name)
-        field = CandidateField(service, tally: tally, apart: apart)
+        field = CandidateField(service, state: state, tally: tally, apart: apart)
     }
 
     /// Gives a host to each slot that has none, or says why there is none.
@@ -60,15 +60,16 @@ struct ServicePlanner {
                 because: "waits for \(what): the host \(holder.short) that held it was forgotten"
                     + wayBack(slot))
         }
-        if field.fits(position) {
-            field.add(at: position)
+        let need = field.need(of: slot, in: service, at: position)
+        if field.fits(position, volumes: need) {
+            field.add(at: position, volumes: need)
             place(slot.slot, at: position)
             placedCount += 1
             return
         }
         let spec = service.spec
         let obstacle = field.tally.obstacle(
-            at: position, to: spec, demand: spec.demand, apart: apart)
+            at: position, to: spec, demand: spec.demand, apart: apart, volumes: need)
         let name = field.tally.hosts[position].name
         decline(
             slot,
@@ -119,16 +120,20 @@ struct ServicePlanner {
             let old = field.tally.position(of: placement.host)
         else { return }
         field.release(slot.demand, at: old)
-        if field.fits(old) {
-            field.add(at: old)
+        let need = field.need(of: slot, in: service, at: old)
+        if field.fits(old, volumes: need) {
+            field.add(at: old, volumes: need)
             place(slot.slot, at: old)
         } else if slot.volumeHost != nil, !service.spec.volumes.isEmpty {
+            let obstacle = field.tally.obstacle(
+                at: old, to: service.spec, demand: service.spec.demand, apart: apart,
+                volumes: need)
             field.restore(slot.demand, at: old)
             let name = field.tally.hosts[old].name
             decline(
                 slot,
                 because: "revision \(service.revision) waits for room on host \(name), which holds "
-                    + "its volumes")
+                    + "its volumes" + (obstacle.map { ": it \($0.phrase)" } ?? ""))
         } else if let position = field.take() {
             place(slot.slot, at: position)
         } else {
@@ -152,10 +157,10 @@ struct ServicePlanner {
     private func noHostFits() -> String {
         let spec = service.spec
         let demand = spec.demand
-        var reasons = ObstacleCount(demand: demand)
+        var reasons = ObstacleCount(demand: demand, room: field.volumes.room)
         for position in field.tally.hosts.indices {
             let obstacle = field.tally.obstacle(
-                at: position, to: spec, demand: demand, apart: apart)
+                at: position, to: spec, demand: demand, apart: apart, volumes: field.volumes)
             if let obstacle { reasons.add(obstacle) }
         }
         return reasons.sentence(hosts: field.tally.hosts.count)
@@ -165,15 +170,24 @@ struct ServicePlanner {
 /// Counts why hosts were passed over and puts it in a sentence.
 struct ObstacleCount {
     private let demand: Resources
+    private let room: VolumeRoom
     private var counts: [(obstacle: PlacementObstacle, hosts: Int)] = []
     private var others = 0
 
     /// More reasons than anybody reads are counted together.
     private static let maximum = 8
 
-    init(demand: Resources) { self.demand = demand }
+    init(demand: Resources, room: VolumeRoom) {
+        self.demand = demand
+        self.room = room
+    }
 
     mutating func add(_ obstacle: PlacementObstacle) {
+        var obstacle = obstacle
+        if case .lacksVolumeRoom(let volumeClass, _, _) = obstacle {
+            // Each host has its own figures; here only how many lack room counts.
+            obstacle = .lacksVolumeRoom(volumeClass, freeBytes: 0, ofBytes: 0)
+        }
         if let known = counts.firstIndex(where: { $0.obstacle == obstacle }) {
             counts[known].hosts += 1
         } else if counts.count < ObstacleCount.maximum {
@@ -218,6 +232,16 @@ struct ObstacleCount {
                 ("egress", demand.egressBitsPerSecond), ("ingress", demand.ingressBitsPerSecond),
             ].filter { $0.1 > 0 }.map { "\($0.0) \(Quantity.text(bitsPerSecond: $0.1))" }
             return "\(isOne ? "lacks" : "lack") bandwidth (need \(need.joined(separator: ", ")))"
+        case .volumesElsewhere(let host):
+            return "\(isOne ? "does" : "do") not hold its volumes, which are on \(host)"
+        case .lacksThinPool:
+            return "\(isOne ? "has" : "have") no thin pool for lvm volumes"
+        case .lacksLoopDevices:
+            return "\(isOne ? "has" : "have") no loop devices for loop volumes"
+        case .lacksVolumeRoom(let volumeClass, _, _):
+            let need = volumeClass == .lvm ? room.poolBytes : room.diskBytes
+            return "\(isOne ? "lacks" : "lack") room for \(volumeClass.rawValue) volumes (need "
+                + "\(Quantity.display(bytes: need)))"
         case .lacksSets:
             return isOne ? "holds as many sets as it takes" : "hold as many sets as they take"
         }

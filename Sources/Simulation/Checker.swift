@@ -80,6 +80,11 @@ extension World {
         guard hosts[host].facts.capacity.offered.fits(hosts[host].runningDemand) else {
             throw Violation("rule 4: h\(host + 1) runs more than it has")
         }
+        if let room = options.volumeRoomBytes, hosts[host].volumeRoom.diskBytes > room {
+            throw Violation(
+                "rule 4: h\(host + 1) has promised \(hosts[host].volumeRoom.diskBytes >> 20) MiB to "
+                    + "volumes, and has \(room >> 20) MiB")
+        }
     }
 
     private func checkCapacity(_ state: ReplicatedState) throws(Violation) {

@@ -35,6 +35,8 @@ struct SimulatedHost {
     var disk = SimulatedDisk()
     /// Its sets, sorted by slot: they outlive the agent, as conmon's do.
     var sets: [SimulatedSet] = []
+    /// Its volumes, sorted by identity: they outlive agent and host, not the loss of its disk.
+    var volumes: [VolumeReport] = []
     /// The instant of the last tick that was scheduled.
     var tickAt: Instant?
     /// True while the disk writes; what comes meanwhile goes into the next flush together.
@@ -95,6 +97,9 @@ struct SimulatedHost {
         }
     }
 
+    /// What its volumes take together.
+    var volumeRoom: VolumeRoom { VolumeLedger(volumes).held }
+
     /// What the sets on this host take together while any of their processes runs.
     var runningDemand: Resources {
         sets.filter { $0.isRunning }.reduce(Resources()) { $0 + $1.demand }
@@ -106,6 +111,9 @@ struct SimulatedSet {
     var slot: SlotID
     var placementIndex: LogIndex
     var demand: Resources
+    /// The volumes that it is to have, and the creation of the service they are for.
+    var volumes: [VolumeSpec] = []
+    var owner = LogIndex.zero
     var containers: [String]
     /// The revision whose limits are in force.
     var revision: UInt64

@@ -49,6 +49,9 @@ package struct SimulationOptions: Sendable {
     /// Starts of a set or container that fail, in thousandths.
     package var startFailuresPerThousand: Int
 
+    /// What each host can promise to volumes, in bytes; nil for clusters whose sets have none.
+    package var volumeRoomBytes: Int?
+
     /// A cluster without faults or users of its own, for scenarios.
     package static func calm(seed: UInt64, hosts: Int) -> SimulationOptions {
         var options = SimulationOptions(seed: seed)
@@ -57,6 +60,7 @@ package struct SimulationOptions: Sendable {
         options.duplicatesPerThousand = 0
         options.replaysPerThousand = 0
         options.startFailuresPerThousand = 0
+        options.volumeRoomBytes = nil
         options.delayMin = .microseconds(200)
         options.delayMean = .microseconds(500)
         options.flushMax = .milliseconds(5)
@@ -93,6 +97,10 @@ package struct SimulationOptions: Sendable {
         slowDiskEvery = mean(10...40, often: 300)
         hostLossEvery = mean(10...60, often: 400)
         startFailuresPerThousand = [0, 0, 50, 300].randomElement(using: &random) ?? 0
+        if random.happens(perThousand: 400) {
+            // A few of the volumes that services ask for: room is short.
+            volumeRoomBytes = Int.random(in: 1...6, using: &random) << 30
+        }
     }
 
     /// One line that says it all.
@@ -108,5 +116,6 @@ package struct SimulationOptions: Sendable {
             + " replays=\(replaysPerThousand)/1000 drift=\(driftPerMillion)/1000000"
             + " stalls=\(text(stallEvery)) slow-disks=\(text(slowDiskEvery))"
             + " losses=\(text(hostLossEvery)) start-failures=\(startFailuresPerThousand)/1000"
+            + " volume-room=\(volumeRoomBytes.map { "\($0 >> 30)Gi" } ?? "-")"
     }
 }

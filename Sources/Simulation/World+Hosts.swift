@@ -33,6 +33,10 @@ extension World {
             to: host)
         let seeds = hosts.indices.filter { $0 != host }.map { hosts[$0].address }
         feed(.join(seeds), to: host)
+        if let room = options.volumeRoomBytes {
+            feed(.volumes(hosts[host].volumes), to: host)
+            feed(.offer(VolumeOffer(diskBytes: room)), to: host)
+        }
         feed(.inventory(hosts[host].sets.map(\.observation)), to: host)
         feed(.tick, to: host)
     }
@@ -94,10 +98,11 @@ extension World {
             // What is being made is made with the newest limits.
             hosts[host][slot]?.revision = order.placement.revision
             hosts[host][slot]?.demand = order.spec.demand
+            hosts[host][slot]?.volumes = order.spec.volumes
         } else {
             hosts[host][slot] = SimulatedSet(
                 slot: slot, placementIndex: order.placement.index, demand: order.spec.demand,
-                containers: names, revision: order.placement.revision,
+                volumes: order.spec.volumes, owner: order.owner, containers: names, revision: order.placement.revision,
                 pids: Array(repeating: nil, count: names.count),
                 exits: Array(repeating: nil, count: names.count))
         }
@@ -120,6 +125,8 @@ extension World {
             hosts[host][slot]?.revision = order.placement.revision
             hosts[host][slot]?.demand = order.spec.demand
             hosts[host][slot]?.resizeRefusal = ""
+            hosts[host][slot]?.volumes = order.spec.volumes
+            makeVolumes(host, slot)
         }
         report(host, slot)
     }
@@ -128,6 +135,7 @@ extension World {
         guard hosts[host].peer != nil, var set = hosts[host][slot],
             set.placementIndex == index, !set.started
         else { return }
+        makeVolumes(host, slot)
         guard !startFails() else { return fail(host, slot, index) }
         set.started = true
         for container in set.containers.indices where set.pids[container] == nil {

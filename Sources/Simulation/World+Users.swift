@@ -109,6 +109,7 @@ extension World {
                         limitMillicores: 1_000),
                     memory: MemorySpec(requestBytes: 64 << 20, limitBytes: 128 << 20))
             ],
-            placement: PlacementSpec(apartFrom: name == "batch" ? ["db"] : []))
+            placement: PlacementSpec(apartFrom: name == "batch" ? ["db"] : []),
+            volumes: volumes(of: name))
     }
 }

@@ -19,6 +19,7 @@ package struct World {
         case setStarted(host: Int, SlotID, LogIndex)
         case containerStarted(host: Int, SlotID, LogIndex, container: String)
         case setGone(host: Int, SlotID, LogIndex)
+        case trashEmptied(host: Int, id: HostID, volume: String)
         case markQuiet
         case fault(Fault)
         case write
@@ -56,6 +57,10 @@ package struct World {
     var heard: [PeerIdentity: [HostID: BootEpoch]] = [:]
     var faultsAreOn = true
     var checker = Checker()
+    /// Chance of what services ask for of volumes.
+    var volumeRandom: RandomSource
+    /// How many volumes were made.
+    var lastVolume = 0
     /// What users asked for and were told.
     var users = Users()
     /// Everything that happened, as one number.
@@ -83,6 +88,7 @@ package struct World {
         networkRandom = random.fork("network")
         faultRandom = random.fork("faults")
         writeRandom = random.fork("writes")
+        volumeRandom = random.fork("volumes")
         let count = options.hosts
         isCut = Array(repeating: Array(repeating: false, count: count), count: count)
         lastArrival = Array(repeating: Array(repeating: .zero, count: count), count: count)
@@ -185,6 +191,8 @@ package struct World {
             containerStarted(host, slot, index, container)
         case .setGone(let host, let slot, let index):
             setGone(host, slot, index)
+        case .trashEmptied(let host, let id, let volume):
+            emptyTrash(host, id, volume)
         case .fault(let fault):
             happen(fault)
         case .write:
@@ -248,7 +256,7 @@ package struct World {
         case .run(let order):
             checkOrder(order, of: host)
             run(order, on: host)
-        case .trashVolumes: break
+        case .trashVolumes(let volumes, _): trash(volumes, on: host)
         case .restart(let slot, let index, let container):
             queue.schedule(
                 .containerStarted(host: host, slot, index, container: container),

@@ -24,6 +24,8 @@ package enum VolumeError: Error, Sendable, CustomStringConvertible {
     case attached(VolumeName, attempt: String, cause: String)
     /// The disk is full or too much of it is promised.
     case noSpace(attempt: String, wanted: Int?, free: Int, promised: Int)
+    /// The settings allow no more volumes on the disk.
+    case capacityReached(attempt: String, wanted: Int, promised: Int, capacity: Int)
     /// The thin pool is full or nearly so.
     case poolFull(attempt: String, pool: String, percent: Int)
     /// The content does not fit into the smaller size.
@@ -79,6 +81,11 @@ package enum VolumeError: Error, Sendable, CustomStringConvertible {
                 + "\(Quantity.display(bytes: free)) free, "
                 + "\(Quantity.display(bytes: promised)) are promised to volumes that have not "
                 + "used them yet; free space on the disk, or empty the trash"
+        case .capacityReached(let attempt, let wanted, let promised, let capacity):
+            "cannot \(attempt): it needs \(Quantity.display(bytes: wanted)), and "
+                + "\(Quantity.display(bytes: promised)) of the \(Quantity.display(bytes: capacity)) "
+                + "that the agent's configuration gives to volumes (volume-space) are promised; "
+                + "raise that, or empty the trash"
         case .poolFull(let attempt, let pool, let percent):
             "cannot \(attempt): the thin pool \(pool) is \(percent) % full; extend it with "
                 + "`lvextend -L +10G \(pool)`, or empty the trash"
@@ -109,7 +116,7 @@ package enum VolumeError: Error, Sendable, CustomStringConvertible {
     /// True when the disk was full.
     package var isDiskFull: Bool {
         switch self {
-        case .noSpace, .poolFull: true
+        case .noSpace, .capacityReached, .poolFull: true
         case .system(_, let code): code == ENOSPC || code == EDQUOT
         default: false
         }

@@ -112,6 +112,7 @@ extension VolumeStore {
         _ size: Int, volumeClass: VolumeClass, attempt: String
     ) throws(VolumeError) {
         guard volumeClass != .lvm, !settings.allowsOvercommit else { return }
+        try requireCapacity(size, attempt: attempt)
         let free = try folders.data.space(attempt: attempt).free
         let promised = promisedBytes()
         guard size <= free - promised - settings.reserveBytes else {

@@ -104,23 +104,31 @@ extension VolumeStore {
     }
 
     func requirePoolSpace(attempt: String) async throws {
+        let state = try await poolState(attempt: attempt)
+        guard !state.isNearlyFull else {
+            throw VolumeError.poolFull(
+                attempt: attempt, pool: "\(try thinPool())", percent: state.percent)
+        }
+    }
+
+    /// The pool's size in bytes and how full it is: its data or its metadata, whichever is fuller.
+    func poolState(
+        attempt: String
+    ) async throws -> (size: Int, percent: Int, isNearlyFull: Bool) {
         let pool = try thinPool()
         let text = try await lvm(
             [
-                "lvs", "--noheadings", "--separator", "|", "-o", "data_percent,metadata_percent",
-                "\(pool)",
+                "lvs", "--noheadings", "--nosuffix", "--units", "b", "--separator", "|", "-o",
+                "lv_size,data_percent,metadata_percent", "\(pool)",
             ], attempt: attempt)
         let fields = text.filter { !$0.isWhitespace }.split(separator: "|")
-        let percents = fields.compactMap { Double($0) }
-        guard percents.count == 2, let highest = percents.max() else {
+        let percents = fields.dropFirst().compactMap { Double($0) }
+        guard percents.count == 2, let size = Int(fields[0]), let highest = percents.max() else {
             throw VolumeError.kernelLacks(
                 feature: "volumes in \(pool)", cause: "it is no thin pool",
                 advice: "make one with `lvcreate --type thin-pool`")
         }
-        guard Int(highest) < VolumeStore.poolPercentMax else {
-            throw VolumeError.poolFull(
-                attempt: attempt, pool: "\(pool)", percent: Int(highest))
-        }
+        return (size, Int(highest), Int(highest) >= VolumeStore.poolPercentMax)
     }
 
     // MARK: - Making and removing

@@ -27,6 +27,8 @@ package struct VolumeStoreSettings: Sendable {
     package var trashSeconds: Int
     /// Bytes of the disk that volumes may never be promised.
     package var reserveBytes: Int
+    /// The most bytes of the disk that volumes may be promised together; nil is as many as are free.
+    package var capacityBytes: Int?
     /// True when volumes may be promised more than the disk has.
     package var allowsOvercommit: Bool
     /// The civil time in seconds since 1970.
@@ -37,7 +39,7 @@ package struct VolumeStoreSettings: Sendable {
 
     package init(
         root: String, thinPool: ThinPool? = nil, trashSeconds: Int = 7 * 86_400,
-        reserveBytes: Int = 256 << 20, allowsOvercommit: Bool = false,
+        reserveBytes: Int = 256 << 20, capacityBytes: Int? = nil, allowsOvercommit: Bool = false,
         now: @escaping @Sendable () -> Int = { time(nil) },
         checkpoint: (@Sendable (String) -> Void)? = nil
     ) {
@@ -45,6 +47,7 @@ package struct VolumeStoreSettings: Sendable {
         self.thinPool = thinPool
         self.trashSeconds = trashSeconds
         self.reserveBytes = reserveBytes
+        self.capacityBytes = capacityBytes
         self.allowsOvercommit = allowsOvercommit
         self.now = now
         self.checkpoint = checkpoint

@@ -61,6 +61,9 @@ struct AgentFlags: ParsableArguments {
     var thinPool: String?
     @Option(help: ArgumentHelp("How long deleted volumes are kept.", valueName: "time"))
     var keepDeleted: String?
+    @Option(
+        help: ArgumentHelp("The most of the disk that volumes may be promised.", valueName: "bytes"))
+    var volumeSpace: String?
 
     /// What was given, by key of the configuration file.
     var given: [String: String] {
@@ -72,7 +75,7 @@ struct AgentFlags: ParsableArguments {
             "sets-max": setsMax, "cgroup-root": cgroupRoot, "bridge": bridge,
             "cluster-network": clusterNetwork, "datacenter-networks": datacenterNetworks,
             "runtime": runtime, "monitor": monitor,
-            "thin-pool": thinPool, "keep-deleted": keepDeleted,
+            "thin-pool": thinPool, "keep-deleted": keepDeleted, "volume-space": volumeSpace,
         ]
         return all.compactMapValues { $0 }
     }

@@ -24,7 +24,7 @@ struct ConfigurationTests {
         "bandwidth": "900Mbit",
         "cluster-network": "10.128.0.0/12", "datacenter-networks": "10.0.0.0/8,192.168.0.0/16",
         "runtime": "runc", "monitor": "/opt/conmon",
-        "thin-pool": "vg0/pool", "keep-deleted": "36h",
+        "thin-pool": "vg0/pool", "keep-deleted": "36h", "volume-space": "200GiB",
     ]
 
     /// The same, with a token file that is there.

@@ -4,6 +4,7 @@ import Testing
 
 @testable import Agent
 @testable import HostControl
+@testable import VolumeStore
 
 /// What a host offers follows the machine, also when that changes under a running agent.
 struct HostOfferTests {
@@ -30,6 +31,31 @@ struct HostOfferTests {
         let tiny = HostOffer(
             configuration: try configuration(), machine: machine(processors: 1, memory: 100 << 20))
         #expect(tiny.capacity.memoryBytes == 0 && tiny.shortfalls.isEmpty)
+    }
+
+    @Test("what is offered to volumes is told in steps: less at once, more only when it is worth it")
+    func volumes() {
+        var room = StoreRoom(
+            diskBytes: 1_001 << 20, diskTotalBytes: 64 << 30, poolBytes: 5 << 20, poolProblem: "",
+            hasLoop: true)
+        let first = VolumeOffer(room, after: nil)
+        #expect((938 << 20...1_001 << 20).contains(first.diskBytes))
+        #expect(first.poolBytes == 5 << 20 && first.hasLoop)
+        for free in [1_000, 980, 1_020] {
+            room.diskBytes = free << 20
+            #expect(VolumeOffer(room, after: first) == first, "\(free)")
+        }
+        room.diskBytes = first.diskBytes - 1
+        let less = VolumeOffer(room, after: first)
+        #expect(less.diskBytes < first.diskBytes && less.diskBytes > 800 << 20)
+        room.diskBytes = 2 << 30
+        #expect(VolumeOffer(room, after: first).diskBytes == 2 << 30)
+        room.poolBytes = nil
+        #expect(VolumeOffer(room, after: first).poolBytes == nil, "a pool that went away is told")
+        room.poolBytes = 9 << 20
+        #expect(VolumeOffer(room, after: first).poolBytes == 9 << 20, "one that grew, too")
+        room.diskBytes = 0
+        #expect(VolumeOffer(room, after: first).diskBytes == 0)
     }
 
     @Test("it offers the bandwidth that is kept for its sets, or does not say")

@@ -380,6 +380,39 @@ import Wire
         #expect(try JSONDecoder().decode(ServiceSpec.self, from: Data(service.utf8)) == old)
     }
 
+    @Test("how volumes are mounted is read back; what version 2 wrote has the defaults")
+    func volumeOptions() throws {
+        let plain = VolumeSpec(name: "data", sizeBytes: 1 << 30, mount: "/data")
+        let spec = SpecTests.limited.with(volumes: [plain])
+        var options = plain
+        (options.readOnly, options.noExec, options.fileSystem) = (true, true, .xfs)
+        for volume in [plain, options] {
+            let one = spec.with(volumes: [volume])
+            #expect(one.problems() == [])
+            #expect(try ServiceSpec(decoding: one.encoded) == one)
+            let json = try JSONEncoder().encode(one)
+            #expect(try JSONDecoder().decode(ServiceSpec.self, from: json) == one)
+        }
+        // Version 2 ended with the class of the last volume.
+        var bytes = spec.encoded
+        bytes.removeLast(3)
+        bytes[0] = 2
+        #expect(try ServiceSpec(decoding: bytes) == spec)
+        let json = #"{"name": "data", "sizeBytes": 64, "mount": "/d", "volumeClass": "loop"}"#
+        #expect(
+            try JSONDecoder().decode(VolumeSpec.self, from: Data(json.utf8))
+                == VolumeSpec(name: "data", sizeBytes: 64, mount: "/d"))
+        #expect(
+            spec.with(volumes: [options]).problem(after: spec)?.contains("file system ext4")
+                == true)
+        var folder = plain
+        (folder.volumeClass, folder.fileSystem) = (.directory, .ext4)
+        #expect(
+            spec.with(volumes: [folder]).problems().map(\.path) == ["volumes[0].file-system"])
+        options.sizeBytes = 100 << 20
+        #expect(spec.with(volumes: [options]).problems().map(\.path) == ["volumes[0].size"])
+    }
+
     @Test("slots, placements, phases and exits are read back as they were written")
     func partsRoundTrip() throws {
         let slot = SlotID(service: "web", ordinal: 3)
@@ -428,5 +461,13 @@ import Wire
                 _ = spec.demand
             }
         }
+    }
+}
+
+extension ServiceSpec {
+    fileprivate func with(volumes: [VolumeSpec]) -> ServiceSpec {
+        var spec = self
+        spec.volumes = volumes
+        return spec
     }
 }

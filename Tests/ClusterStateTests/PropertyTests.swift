@@ -54,7 +54,8 @@ import Wire
             let apart = state.servicesApart(from: service.name)
             for host in state.hosts where history.cluster.usable.contains(host.id) {
                 let obstacle = host.obstacle(
-                    to: service.spec, demand: service.spec.demand, free: host.free, apart: apart)
+                    to: service.spec, demand: service.spec.demand, free: host.free, apart: apart,
+                    volumes: VolumeNeed(), promised: VolumeRoom())
                 #expect(obstacle != nil, "\(service.name) fits \(host.name)")
             }
             for slot in service.slots where slot.isHomeless {

@@ -127,6 +127,15 @@ private let badFiles: [BadFile] = [
             "2:64 volumes[1].size '-1' is negative: write an amount of bytes like 64Mi, 1Gi or 500M",
         ]),
     BadFile(
+        name: "how a volume is mounted",
+        yaml: "service: web\nvolumes: [{name: a, size: 1Gi, mount: /a, read-only: 1}, "
+            + "{name: b, size: 1Gi, mount: /b, no-exec: 'true', file-system: zfs}]\n" + container,
+        problems: [
+            "2:54 volumes[0].read-only '1' is not true or false",
+            "2:99 volumes[1].no-exec 'true' is not true or false",
+            "2:120 volumes[1].file-system 'zfs' is not one of ext4, xfs; did you mean 'xfs'?",
+        ]),
+    BadFile(
         name: "a number too large", yaml: "service: web\nsets: 99999999999999999999\n" + container,
         problems: ["2:7 sets 99999999999999999999 is too large"]),
     BadFile(
@@ -185,7 +194,9 @@ private let badFiles: [BadFile] = [
                 pids: 100
             network: {egress: 50Mbit, ingress: 1Gbit, publish: [{port: 8080, host: 18080}]}
             placement: {datacenters: [a], spread: [rack, host], apart-from: [batch]}
-            volumes: [{name: data, size: 64Mi, mount: /data}, {name: db, size: 1Gi, mount: /var/db, class: lvm, backup: {every: 6h, keep: {last: 4, daily: 7}, to: peers, drill: 7d, restore-on-loss: 30m}}]
+            volumes:
+              - {name: data, size: 64Mi, mount: /data, no-exec: true}
+              - {name: db, size: 1Gi, mount: /var/db, class: lvm, read-only: true, file-system: xfs, backup: {every: 6h, keep: {last: 4, daily: 7}, to: peers, drill: 7d, restore-on-loss: 30m}}
             """
         let expected = ServiceSpec(
             name: "web", pool: "fast", sets: 6, priority: 70,
@@ -214,9 +225,12 @@ private let badFiles: [BadFile] = [
             placement: PlacementSpec(
                 datacenters: ["a"], spread: [.rack, .host], apartFrom: ["batch"]),
             volumes: [
-                VolumeSpec(name: "data", sizeBytes: 64 << 20, mount: "/data", volumeClass: .loop),
+                VolumeSpec(
+                    name: "data", sizeBytes: 64 << 20, mount: "/data", volumeClass: .loop,
+                    noExec: true),
                 VolumeSpec(
                     name: "db", sizeBytes: 1 << 30, mount: "/var/db", volumeClass: .lvm,
+                    readOnly: true, fileSystem: .xfs,
                     backup: BackupSpec(
                         everySeconds: 21_600, keep: BackupKeep(last: 4, daily: 7), to: "peers",
                         drillSeconds: 604_800, restoreOnLossSeconds: 1_800)),

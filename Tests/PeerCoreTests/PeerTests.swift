@@ -52,6 +52,31 @@ struct PeerTests {
         #expect(delays == [1_000])
     }
 
+    @Test("a set whose volumes lack room waits, says for what, and starts when there is room")
+    func roomForVolumes() throws {
+        var lone = LonePeer()
+        lone.feed(.volumes([]))
+        lone.feed(.offer(VolumeOffer(diskBytes: 100 << 20)))
+        lone.pass(.seconds(3))
+        #expect(lone.peer.state.host(LonePeer.id)?.volumeOffer?.diskBytes == 100 << 20)
+        // Placed by what the log knows; by now the host has less.
+        var spec = ServiceSpec.web(sets: 1)
+        spec.volumes = [VolumeSpec(name: "data", sizeBytes: 64 << 20, mount: "/data")]
+        lone.peer.hosted.offer = VolumeOffer(diskBytes: 50 << 20)
+        lone.feed(.submit(ticket: 1, .registerImage(.demo)))
+        lone.feed(.submit(ticket: 2, .applyService(spec)))
+        lone.pass(.seconds(20))
+        #expect(lone.runs.isEmpty)
+        let record = try #require(lone.peer.state.slot(slot))
+        #expect(
+            record.reason.isEmpty
+                ? record.pendingReason.contains("free for loop volumes")
+                : record.reason.contains("50 MiB of 50 MiB free for loop volumes"))
+        lone.feed(.offer(VolumeOffer(diskBytes: 80 << 20)))
+        lone.pass(.seconds(20))
+        #expect(lone.runs.count == 1)
+    }
+
     @Test("a restart that nobody answers is ordered again after a while")
     func lostRestart() throws {
         var (lone, order) = LonePeer.serving()
