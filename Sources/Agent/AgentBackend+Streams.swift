@@ -260,6 +260,9 @@ extension AgentBackend {
                     slot, container: container, follow: follow, tail: tail, channel)
             case .exec(let slot, let container):
                 try await serveExec(slot, container: container, channel)
+            case .notes(let slot): try await serveNotes(slot, channel)
+            case .usage(let service, let containers):
+                try await serveUsage(service: service, containers: containers, channel)
             case .volume(let operation): try await serveVolume(operation, channel)
             case .remains(let service):
                 try await channel.send(PeerReply.ready)

@@ -14,6 +14,7 @@ package struct AgentBackend: ControlBackend {
     let store: ImageStore
     let supply: ImageSupply
     let keeper: SetKeeper
+    let sampler: UsageSampler
     let clusterID: ClusterID
     let log: AgentLog
 

@@ -168,7 +168,8 @@ extension AgentConfiguration {
         } catch {
             throw ConfigurationError("cpu or memory, or what is reserved of them: \(error)")
         }
-        do { volumeSpaceBytes = try optional("volume-space").map { try Quantity.bytes($0) } } catch {
+        do { volumeSpaceBytes = try optional("volume-space").map { try Quantity.bytes($0) } } catch
+        {
             throw ConfigurationError("volume-space: \(error)")
         }
         reservedCores = try AgentConfiguration.reservedCores(text("reserved-cores"))

@@ -68,7 +68,8 @@ package enum AgentProcess {
             instance: instance, driver: driver, log: log)
         let backend = AgentBackend(
             driver: driver, store: images, supply: supply, keeper: keeper,
-            clusterID: secret.clusterID, log: log)
+            sampler: UsageSampler(host: host, keeper: keeper), clusterID: secret.clusterID, log: log
+        )
         let remembered = RememberedPeers(store: store, me: keys.hostID)
         let seeds = try await seeds(configuration, remembered, peerLoop)
         let joined = isJoining ? Task { try await keepSecret(secret, folder, driver, log) } : nil

@@ -13,6 +13,10 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
     /// A command in a set's container: a `PeerCommand` follows, and then its standard input;
     /// answered with `PeerExecFrame`s.
     case exec(slot: SlotID, container: String?)
+    /// What of a set's limits its host does not keep; answered with one `PeerNotes`.
+    case notes(slot: SlotID)
+    /// What the host and its sets use, of one service or of all; answered with one `PeerUsage`.
+    case usage(service: String?, containers: Bool)
     /// An operation on a volume; answered with one `PeerVolumeLine` a frame.
     case volume(PeerVolumeOperation)
     /// Which sets of a service are still on the host; answered with one `PeerRemains`.
@@ -40,6 +44,13 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
             writer.write(byte: 4)
             writer.write(slot)
             writer.write(optional: container)
+        case .notes(let slot):
+            writer.write(byte: 30)
+            writer.write(slot)
+        case .usage(let service, let containers):
+            writer.write(byte: 31)
+            writer.write(optional: service)
+            writer.write(containers)
         case .volume(let operation):
             writer.write(byte: 20)
             writer.write(operation)
@@ -70,6 +81,9 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
             self = .exec(slot: try reader.read(), container: try reader.readOptional())
         case 20: self = .volume(try reader.read())
         case 5: self = .remains(service: try reader.readString(maximum: 256))
+        case 30: self = .notes(slot: try reader.read())
+        case 31:
+            self = .usage(service: try reader.readOptional(), containers: try reader.readBool())
         case let other: throw .unknownCase(what: "request", value: UInt64(other))
         }
     }

@@ -291,6 +291,7 @@ extension SetKeeper {
                 memory: usage.flatMap { memoryAtExit($0) })
             sets[slot]?.pids[container.name] = nil
             sets[slot]?.exits[container.name] = exit
+            sets[slot]?.oomKillsPast[container.name, default: 0] += max(0, kills - before)
             log.info(
                 "\(slot)/\(container.name) ended with \(exit.code)\(exit.outOfMemory ? ": \(exit.outOfMemoryReason)" : "")"
             )

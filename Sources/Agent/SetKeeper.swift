@@ -59,6 +59,8 @@ package actor SetKeeper {
         var resizeRefusal = ""
         /// Kernel kills for want of memory that were counted before the present run.
         var oomKillsBefore: [String: Int] = [:]
+        /// Kernel kills for want of memory in runs of each container that are over.
+        var oomKillsPast: [String: Int] = [:]
         /// What it asks for and this host does not have, as far as it was said.
         var notices: Set<String> = []
     }

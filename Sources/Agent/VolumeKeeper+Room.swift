@@ -47,13 +47,16 @@ extension VolumeOffer {
     /// The offer that stands for what was measured, given the one that was told before.
     ///
     /// Whatever else writes to the disk changes what is free all the time, and each change that is
-    /// told goes into the log: so it is told in steps of a 64th of the disk, or of a 16th of the room
-    /// where that is less, rounded down; and more only once it is more by two steps. Less is told at
-    /// once.
+    /// told goes into the log: so it is told in steps of about a 64th of the disk, or of a 16th of the
+    /// room where that is less, rounded down; and more only once it is more by two steps. Less is
+    /// told at once. What the settings limit is told as it is.
     init(_ room: StoreRoom, after told: VolumeOffer?) {
-        let step = max(min(room.diskTotalBytes / 64, room.diskBytes / 16), 1 << 20)
-        var disk = room.diskBytes / step * step
-        if let told, told.diskBytes <= room.diskBytes, room.diskBytes < told.diskBytes + 2 * step {
+        var step = 1 << 20
+        while 2 * step <= min(room.diskTotalBytes / 64, room.diskBytes / 16) { step *= 2 }
+        var disk = room.isLimited ? room.diskBytes : room.diskBytes / step * step
+        if !room.isLimited, let told, told.diskBytes <= room.diskBytes,
+            room.diskBytes < told.diskBytes + 2 * step
+        {
             disk = told.diskBytes
         }
         self.init(diskBytes: disk, poolBytes: room.poolBytes, hasLoop: room.hasLoop)

@@ -14,6 +14,11 @@ package protocol ControlBackend: Sendable {
     func services() async throws -> [ServiceView]
     /// The sets of one service or of all, sorted by service, then ordinal.
     func sets(service: String?) async throws -> [SetView]
+    /// Why a set is where it is, and what of its limits does not hold there.
+    func explain(_ slot: SlotID) async throws -> ExplanationView
+    /// What hosts and the sets on them use, of one service or of all: each host, then its sets, and
+    /// with `containers` their containers; a host that does not answer has a row that says so.
+    func usage(service: String?, containers: Bool) async throws -> [UsageView]
     /// The newest `limit` events above log index `since`, oldest first.
     func events(since: UInt64?, limit: Int) async throws -> [EventView]
     /// All volumes that hosts hold, those in their trash included.

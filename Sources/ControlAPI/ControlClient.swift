@@ -46,6 +46,20 @@ package struct ControlClient: Sendable {
         try await get("/v1/sets", service.map { [("service", $0)] } ?? [])
     }
 
+    /// Why a set is where it is, and what of its limits does not hold there.
+    package func explain(_ slot: String) async throws -> ExplanationView {
+        try await get("/v1/sets/\(percentEncoded(slot))/explanation")
+    }
+
+    /// What hosts and the sets on them use, of one service or of all.
+    package func usage(
+        service: String? = nil, containers: Bool = false
+    ) async throws -> [UsageView] {
+        var query = service.map { [("service", $0)] } ?? []
+        if containers { query.append(("containers", "1")) }
+        return try await get("/v1/top", query)
+    }
+
     /// The newest `limit` events above log index `since`, oldest first.
     package func events(since: UInt64? = nil, limit: Int = 200) async throws -> [EventView] {
         var query = [("limit", String(limit))]

@@ -74,6 +74,19 @@ struct ControlResponder: HTTPResponder {
         case ["sets"]:
             let service = try query("service")["service"]
             return try await answer { try await backend.sets(service: service) }
+        case ["top"]:
+            let items = try query("service", "containers")
+            let (service, containers) = (items["service"], try items.flag("containers"))
+            return try await answer {
+                try await backend.usage(service: service, containers: containers)
+            }
+        case _ where path.count == 3 && path[0] == "sets" && path[2] == "explanation":
+            _ = try query()
+            guard let slot = percentDecoded(path[1]).flatMap({ SlotID($0) }) else {
+                throw ControlError(
+                    .invalid, "'\(path[1].prefix(100))' is no set", next: "write web.3")
+            }
+            return try await answer { try await backend.explain(slot) }
         case ["events"]:
             let items = try query("since", "limit")
             let since = try items.number("since", in: 0...UInt64.max)

@@ -185,7 +185,8 @@ extension SpecReader {
     private mutating func volume(_ node: YAMLNode, _ path: String) -> VolumeSpec {
         let fields = mapping(
             node, path,
-            known: ["name", "size", "mount", "class", "read-only", "no-exec", "file-system",
+            known: [
+                "name", "size", "mount", "class", "read-only", "no-exec", "file-system",
                 "backup",
             ])
         var spec = VolumeSpec(name: "", sizeBytes: 0, mount: "")

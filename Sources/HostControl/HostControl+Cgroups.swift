@@ -56,11 +56,12 @@ extension HostControl {
             memoryBytes: memory, memoryPeakBytes: try value(.memoryPeak) ?? 0,
             memoryLimitBytes: try value(.memoryLimit), swapBytes: try value(.swap) ?? 0,
             outOfMemoryKills: try value(.outOfMemoryKills) ?? 0, pids: pids,
+            readBytes: try value(.readBytes), writtenBytes: try value(.writtenBytes),
             pressure: pressure(path))
     }
 
     /// How a group's tasks waited; nil where the kernel does not say, or was told not to (psi=0).
-    private func pressure(_ path: String) -> CgroupPressure? {
+    func pressure(_ path: String) -> CgroupPressure? {
         let waiting = ["cpu", "memory", "io"].map { resource in
             CgroupReadings.pressureFile(resource, layout: capabilities.cgroups, path: path)
                 .flatMap { KernelFile.line($0) }.flatMap { CgroupPressure.Waiting($0) }

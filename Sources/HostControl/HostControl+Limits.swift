@@ -64,7 +64,7 @@ extension HostControl {
     }
 
     /// What was asked for and has no effect, each sentence once.
-    private func sentences(of steps: [CgroupStep]) -> [String] {
+    func sentences(of steps: [CgroupStep]) -> [String] {
         var sentences: [String] = []
         for case .inform(let files, let sentence) in steps
         where !sentences.contains(sentence) && !files.contains(where: KernelFile.exists) {

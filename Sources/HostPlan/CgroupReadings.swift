@@ -16,13 +16,19 @@ package struct CgroupUsage: Equatable, Sendable {
     package var outOfMemoryKills: Int
     /// Processes and threads there are.
     package var pids: Int
+    /// Bytes read from disks that the kernel charged to it since the group was made; on version 1
+    /// without those of groups in it.
+    package var readBytes: Int?
+    /// Bytes written to disks, likewise.
+    package var writtenBytes: Int?
     /// How its tasks waited for processors, memory and disks; nil where the kernel does not say.
     package var pressure: CgroupPressure?
 
     package init(
         cpuMicroseconds: Int = 0, throttledMicroseconds: Int = 0, memoryBytes: Int = 0,
         memoryPeakBytes: Int = 0, memoryLimitBytes: Int? = nil, swapBytes: Int = 0,
-        outOfMemoryKills: Int = 0, pids: Int = 0, pressure: CgroupPressure? = nil
+        outOfMemoryKills: Int = 0, pids: Int = 0, readBytes: Int? = nil,
+        writtenBytes: Int? = nil, pressure: CgroupPressure? = nil
     ) {
         self.cpuMicroseconds = cpuMicroseconds
         self.throttledMicroseconds = throttledMicroseconds
@@ -32,6 +38,8 @@ package struct CgroupUsage: Equatable, Sendable {
         self.swapBytes = swapBytes
         self.outOfMemoryKills = outOfMemoryKills
         self.pids = pids
+        self.readBytes = readBytes
+        self.writtenBytes = writtenBytes
         self.pressure = pressure
     }
 }
@@ -116,6 +124,10 @@ package enum CgroupReadings {
         case outOfMemoryKills
         /// Processes and threads.
         case pids
+        /// Bytes read from disks.
+        case readBytes
+        /// Bytes written to disks.
+        case writtenBytes
     }
 
     /// The file of a figure, below the folder of a group such as `shoal/web.3/app`.
@@ -136,6 +148,9 @@ package enum CgroupReadings {
             case (.two, .swap): ("memory", "memory.swap.current")
             case (.two, .outOfMemoryKills): ("memory", "memory.events")
             case (_, .pids): ("pids", "pids.current")
+            case (.one, .readBytes), (.one, .writtenBytes):
+                ("blkio", "blkio.throttle.io_service_bytes")
+            case (.two, .readBytes), (.two, .writtenBytes): ("io", "io.stat")
             }
         return layout.mountPoint(of: controller).map { "\($0)/\(path)/\(name)" }
     }
@@ -153,6 +168,10 @@ package enum CgroupReadings {
         case (.two, .throttled): number(of: "throttled_usec", in: text)
         case (.one, .swap): number(of: "total_swap", in: text)
         case (_, .memoryLimit): number(text).flatMap { $0 < MemoryChange.unlimited ? $0 : nil }
+        case (.one, .readBytes): sum(text) { $0.count == 3 && $0[1] == "Read" ? $0[2] : nil }
+        case (.one, .writtenBytes): sum(text) { $0.count == 3 && $0[1] == "Write" ? $0[2] : nil }
+        case (.two, .readBytes): sum(text) { field("rbytes=", in: $0) }
+        case (.two, .writtenBytes): sum(text) { field("wbytes=", in: $0) }
         case (_, .memory), (_, .memoryPeak), (_, .pids), (.two, .swap): number(text)
         }
     }
@@ -189,6 +208,24 @@ package enum CgroupReadings {
             return value
         }
         return nil
+    }
+
+    /// The sum over the lines of a file with one or more lines for each disk; 0 for an empty one.
+    private static func sum(
+        _ text: String, _ figure: ([Substring]) -> Substring?
+    ) -> Int? {
+        var sum = 0
+        for line in lines(text) {
+            guard let word = figure(line.split(separator: " ")) else { continue }
+            guard let value = Int(word), value >= 0 else { return nil }
+            let (result, overflow) = sum.addingReportingOverflow(value)
+            sum = overflow ? Int.max : result
+        }
+        return sum
+    }
+
+    private static func field(_ name: String, in words: [Substring]) -> Substring? {
+        words.first { $0.hasPrefix(name) }?.dropFirst(name.utf8.count)
     }
 
     private static func lines(_ text: String) -> [Substring] {

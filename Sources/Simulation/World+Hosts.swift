@@ -102,7 +102,8 @@ extension World {
         } else {
             hosts[host][slot] = SimulatedSet(
                 slot: slot, placementIndex: order.placement.index, demand: order.spec.demand,
-                volumes: order.spec.volumes, owner: order.owner, containers: names, revision: order.placement.revision,
+                volumes: order.spec.volumes, owner: order.owner, containers: names,
+                revision: order.placement.revision,
                 pids: Array(repeating: nil, count: names.count),
                 exits: Array(repeating: nil, count: names.count))
         }

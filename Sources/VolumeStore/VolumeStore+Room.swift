@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import VolumePlan
 
@@ -5,6 +6,8 @@ import VolumePlan
 package struct StoreRoom: Hashable, Sendable {
     /// Bytes of the disk, for volumes of class `loop` and `directory` together.
     package var diskBytes: Int
+    /// True when the settings limit that, and not the disk, of which others take, too.
+    package var isLimited: Bool
     /// Bytes of the disk in all: what changes by less than a part of that is not worth telling.
     package var diskTotalBytes: Int
     /// Bytes of the thin pool; nil without one that works.
@@ -33,9 +36,11 @@ extension VolumeStore {
                 disk -= max(0, record.size - taken)
             }
         }
-        if let most = settings.capacityBytes { disk = min(disk, most - uncounted(isCounted)) }
+        let limit = settings.capacityBytes.map { $0 - uncounted(isCounted) }
         var room = StoreRoom(
-            diskBytes: max(0, disk), diskTotalBytes: space.total, poolBytes: nil, poolProblem: "",
+            diskBytes: max(0, min(disk, limit ?? disk)),
+            isLimited: limit.map { $0 <= disk } ?? false, diskTotalBytes: space.total,
+            poolBytes: nil, poolProblem: "",
             hasLoop: access("/dev/loop-control", F_OK) == 0)
         guard settings.thinPool != nil else { return room }
         do {
@@ -44,6 +49,11 @@ extension VolumeStore {
             room.poolProblem = "\(error)"
         }
         return room
+    }
+
+    /// Whether the disk counts by project, so that the limits of `directory` volumes are hard.
+    package var hasProjectQuota: Bool {
+        clinux_volume_has_project_quota(folders.data.descriptor) == 1
     }
 
     /// Bytes of the disk that a volume takes now.

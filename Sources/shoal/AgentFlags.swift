@@ -62,7 +62,8 @@ struct AgentFlags: ParsableArguments {
     @Option(help: ArgumentHelp("How long deleted volumes are kept.", valueName: "time"))
     var keepDeleted: String?
     @Option(
-        help: ArgumentHelp("The most of the disk that volumes may be promised.", valueName: "bytes"))
+        help: ArgumentHelp("The most of the disk that volumes may be promised.", valueName: "bytes")
+    )
     var volumeSpace: String?
 
     /// What was given, by key of the configuration file.

@@ -29,7 +29,8 @@ struct Shoal: AsyncParsableCommand {
                 name: "See",
                 subcommands: [
                     StatusCommand.self, HostsCommand.self, ServicesCommand.self, SetsCommand.self,
-                    VolumesCommand.self, EventsCommand.self, ImagesCommand.self,
+                    VolumesCommand.self, EventsCommand.self, TopCommand.self, ExplainCommand.self,
+                    ImagesCommand.self,
                     TrashCommand.self,
                 ]),
             CommandGroup(

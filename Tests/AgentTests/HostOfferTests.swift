@@ -33,23 +33,29 @@ struct HostOfferTests {
         #expect(tiny.capacity.memoryBytes == 0 && tiny.shortfalls.isEmpty)
     }
 
-    @Test("what is offered to volumes is told in steps: less at once, more only when it is worth it")
+    @Test(
+        "what is offered to volumes is told in steps: less at once, more only when it is worth it")
     func volumes() {
         var room = StoreRoom(
-            diskBytes: 1_001 << 20, diskTotalBytes: 64 << 30, poolBytes: 5 << 20, poolProblem: "",
-            hasLoop: true)
+            diskBytes: 1_001 << 20, isLimited: false, diskTotalBytes: 64 << 30,
+            poolBytes: 5 << 20, poolProblem: "", hasLoop: true)
         let first = VolumeOffer(room, after: nil)
-        #expect((938 << 20...1_001 << 20).contains(first.diskBytes))
+        #expect(first.diskBytes == 992 << 20)
         #expect(first.poolBytes == 5 << 20 && first.hasLoop)
-        for free in [1_000, 980, 1_020] {
+        for free in [1_000, 992, 1_020, 1_055] {
             room.diskBytes = free << 20
             #expect(VolumeOffer(room, after: first) == first, "\(free)")
         }
         room.diskBytes = first.diskBytes - 1
         let less = VolumeOffer(room, after: first)
-        #expect(less.diskBytes < first.diskBytes && less.diskBytes > 800 << 20)
+        #expect(less.diskBytes == 960 << 20)
+        room.diskBytes = 993 << 20
+        #expect(VolumeOffer(room, after: less) == less, "to and fro is told once")
         room.diskBytes = 2 << 30
         #expect(VolumeOffer(room, after: first).diskBytes == 2 << 30)
+        room.isLimited = true
+        room.diskBytes = (2 << 30) + 1
+        #expect(VolumeOffer(room, after: first).diskBytes == (2 << 30) + 1)
         room.poolBytes = nil
         #expect(VolumeOffer(room, after: first).poolBytes == nil, "a pool that went away is told")
         room.poolBytes = 9 << 20

@@ -395,7 +395,7 @@ import Wire
         }
         // Version 2 ended with the class of the last volume.
         var bytes = spec.encoded
-        bytes.removeLast(3)
+        bytes.removeLast(4)
         bytes[0] = 2
         #expect(try ServiceSpec(decoding: bytes) == spec)
         let json = #"{"name": "data", "sizeBytes": 64, "mount": "/d", "volumeClass": "loop"}"#

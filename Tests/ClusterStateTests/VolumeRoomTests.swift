@@ -30,7 +30,8 @@ struct VolumeRoomTests {
         var cluster = Cluster.three()
         for (position, host) in cluster.state.hosts.sorted(by: { $0.name < $1.name }).enumerated() {
             let offer = VolumeOffer(
-                diskBytes: disk[position] * mebibyte, poolBytes: pool[position].map { $0 * mebibyte })
+                diskBytes: disk[position] * mebibyte,
+                poolBytes: pool[position].map { $0 * mebibyte })
             cluster.offer(offer, from: host)
         }
         return cluster
@@ -157,6 +158,7 @@ struct VolumeRoomTests {
         #expect(placed(cluster) == ["h1", "h1"])
         #expect(cluster.resize("db", to: 800 << 20).refusal == .noRoom)
         #expect(cluster.resize("db", to: 750 << 20).refusal == nil)
+        cluster.reportAll()
         // By a file: what does not fit waits on its host and says for what.
         cluster.apply(.applyService(Self.service(sets: 2, size: 900)))
         cluster.settle()

@@ -47,6 +47,31 @@ final class FakeBackend: ControlBackend {
         ]
     }
 
+    func explain(_ slot: SlotID) async throws -> ExplanationView {
+        note("explain \(slot)")
+        guard let spec = contents.withLock({ $0.services[slot.service] }) else {
+            throw ControlError(.notFound, "there is no set \(slot)")
+        }
+        return ExplanationView(
+            slot: slot.description, phase: "running", reason: nil, host: "h1", revision: 1,
+            limitsRevision: 1, demand: spec.demand, room: VolumeRoom(spec.volumes), best: "h2",
+            hosts: [
+                HostChoiceView(
+                    host: "h1", id: "aa", isPlacedHere: true, obstacle: nil, setsInDatacenter: 1,
+                    setsInRack: 0, setsOnHost: 0, freeShare: 5_000),
+                HostChoiceView(
+                    host: "h2", id: "bb", isPlacedHere: false, obstacle: "lacks CPU",
+                    setsInDatacenter: 1, setsInRack: 1, setsOnHost: 1, freeShare: 0),
+            ], spec: spec, notes: ["no pressure here"])
+    }
+
+    func usage(service: String?, containers: Bool) async throws -> [UsageView] {
+        note("usage \(service ?? "-") \(containers)")
+        var silent = UsageView(kind: "host", host: "h2")
+        silent.problem = "it is lost"
+        return [UsageView(kind: "host", host: "h1"), silent]
+    }
+
     func services() async throws -> [ServiceView] {
         contents.withLock { contents in
             contents.services.values.sorted { $0.name < $1.name }.map { spec in

@@ -62,16 +62,16 @@ struct PeerTests {
         // Placed by what the log knows; by now the host has less.
         var spec = ServiceSpec.web(sets: 1)
         spec.volumes = [VolumeSpec(name: "data", sizeBytes: 64 << 20, mount: "/data")]
-        lone.peer.hosted.offer = VolumeOffer(diskBytes: 50 << 20)
+        let less = VolumeOffer(diskBytes: 50 << 20)
+        lone.peer.hosted.offer = less
+        lone.peer.hosted.lastOffer = (less, lone.now + .seconds(1_000))
         lone.feed(.submit(ticket: 1, .registerImage(.demo)))
         lone.feed(.submit(ticket: 2, .applyService(spec)))
         lone.pass(.seconds(20))
         #expect(lone.runs.isEmpty)
         let record = try #require(lone.peer.state.slot(slot))
         #expect(
-            record.reason.isEmpty
-                ? record.pendingReason.contains("free for loop volumes")
-                : record.reason.contains("50 MiB of 50 MiB free for loop volumes"))
+            record.reason == "waits for room: this host has 50 MiB of 50 MiB free for loop volumes")
         lone.feed(.offer(VolumeOffer(diskBytes: 80 << 20)))
         lone.pass(.seconds(20))
         #expect(lone.runs.count == 1)
