@@ -135,8 +135,19 @@ extension ReplicatedState {
         var free = host.free
         if record.placement?.host == id { free = free + record.demand }
         let apart = servicesApart(from: service.name)
+        // What is restored takes room as a new volume does; what is on the host already is its own.
+        let ledger = VolumeLedger(volumes(of: id))
+        var need = VolumeNeed(service.spec.volumes)
+        if record.volumeHost == id {
+            need.room = ledger.growth(
+                of: record.slot, to: service.spec.volumes, owner: service.createdAt)
+        }
+        let promised =
+            hostPosition(id).map { volumesPromised(on: $0, ledger, without: record.slot) }
+            ?? VolumeRoom()
         let obstacle = host.obstacle(
-            to: service.spec, demand: service.spec.demand, free: free, apart: apart)
+            to: service.spec, demand: service.spec.demand, free: free, apart: apart,
+            volumes: need, promised: promised)
         if let obstacle {
             throw CommandRefusal(
                 .noRoom, "\(record.slot) cannot go to host \(host.name): it \(obstacle.phrase)")

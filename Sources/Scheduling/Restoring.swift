@@ -28,7 +28,8 @@ extension Scheduler {
                 var current =
                     field
                     ?? CandidateField(
-                        service, tally: tally ?? Tally(restoring: state, usable: usable),
+                        service, state: state,
+                        tally: tally ?? Tally(restoring: state, usable: usable),
                         apart: state.servicesApart(from: service.name))
                 let position = current.take()
                 field = current
@@ -50,7 +51,7 @@ extension Scheduler {
     ) -> HostID? {
         guard let service = state.service(slot.service) else { return nil }
         var field = CandidateField(
-            service, tally: Tally(restoring: state, usable: usable),
+            service, state: state, tally: Tally(restoring: state, usable: usable),
             apart: state.servicesApart(from: service.name))
         return field.take().map { field.tally.hosts[$0].id }
     }
@@ -66,6 +67,10 @@ extension Tally {
                     let position = position(of: host)
                 else { continue }
                 free[position] = free[position] - service.spec.demand
+                if !service.spec.volumes.isEmpty {
+                    countVolumes(state)
+                    promised[position] = promised[position] + VolumeRoom(service.spec.volumes)
+                }
                 brought[position].append(service.name)
             }
         }
