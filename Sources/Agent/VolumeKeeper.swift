@@ -66,7 +66,10 @@ actor VolumeKeeper {
                 name,
                 options: VolumeMountOptions(
                     isReadOnly: volume.readOnly, forbidsPrograms: volume.noExec))
-            mounts.append(.init(source: attached.path, destination: volume.mount))
+            mounts.append(
+                .init(
+                    source: attached.path, destination: volume.mount, isReadOnly: volume.readOnly,
+                    forbidsPrograms: volume.noExec))
         }
         if !spec.volumes.isEmpty { await tell() }
         return mounts

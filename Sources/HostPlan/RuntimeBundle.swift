@@ -36,16 +36,31 @@ package struct RuntimeBundle: Hashable, Sendable {
         }
     }
 
-    /// A folder of the host that the container may write to.
+    /// A folder of the host that the container may use.
     package struct VolumeMount: Hashable, Sendable {
         /// The folder on the host, absolute: a mounted volume.
         package var source: String
         /// Where it appears in the container, absolute.
         package var destination: String
+        /// Nobody may write there.
+        package var isReadOnly: Bool
+        /// No program in it may be started.
+        package var forbidsPrograms: Bool
 
-        package init(source: String, destination: String) {
+        package init(
+            source: String, destination: String, isReadOnly: Bool = false,
+            forbidsPrograms: Bool = false
+        ) {
             self.source = source
             self.destination = destination
+            self.isReadOnly = isReadOnly
+            self.forbidsPrograms = forbidsPrograms
+        }
+
+        /// The runtime sets these on the container's own mount, whatever the one below has.
+        fileprivate var options: [String] {
+            ["bind", "rprivate", isReadOnly ? "ro" : "rw", "nosuid", "nodev"]
+                + (forbidsPrograms ? ["noexec"] : [])
         }
     }
 
@@ -205,7 +220,7 @@ package struct RuntimeBundle: Hashable, Sendable {
             JSONText.object([
                 .init("destination", .text(mount.destination)), .init("type", .text("bind")),
                 .init("source", .text(mount.source)),
-                .init("options", .texts(["bind", "rprivate", "rw", "nosuid", "nodev"])),
+                .init("options", .texts(mount.options)),
             ])
         }
         return standard + files + volumes

@@ -35,7 +35,13 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
             PeerVolumeOperation(.snapshot(volume: "web.1000000/data", label: "monday"))),
         .volume(PeerVolumeOperation(.purge(id: ""))),
         .remains(service: "web"), .remains(service: ""),
+        .notes(slot: slot), .usage(service: "web", containers: true),
+        .usage(service: nil, containers: false),
     ]
+    static let notes = [
+        PeerNotes(sentences: []), PeerNotes(sentences: ["no pressure", "söft limits"]),
+    ]
+    static let usages = [PeerUsage([]), PeerUsage([UsageView(kind: "host", host: "h1")])]
     static let remains = [PeerRemains(slots: []), PeerRemains(slots: [slot, slot])]
     static let commands = [
         PeerCommand(arguments: []), PeerCommand(arguments: ["sh", "", "-c", "echo 'ü' \n"]),
@@ -72,7 +78,7 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
 
     static let all = [
         MessageKind(requests), MessageKind(commands), MessageKind(replies), MessageKind(offers),
-        MessageKind(remains),
+        MessageKind(remains), MessageKind(notes), MessageKind(usages),
         MessageKind(lines), MessageKind(pieces), MessageKind(frames),
         MessageKind(volumeLines),
     ]

@@ -164,7 +164,7 @@ struct VolumeRoomTests {
         cluster.settle()
         #expect(
             cluster.state.service("db")?.slots[0].pendingReason.contains(
-                "it has 0 B of 1500 MiB free for loop volumes") == true)
+                "it has 0 B of 1.4 GiB free for loop volumes") == true)
     }
 
     @Test("explain names the host that holds the volumes, and what the others lack")

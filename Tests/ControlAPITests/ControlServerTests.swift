@@ -25,6 +25,15 @@ private let web = ServiceSpec(
             #expect(
                 try await client.sets(service: "web").map(\.slot) == ["web.0", "web.1", "web.2"])
             #expect(try await client.services().first?.sets == 3)
+            let explanation = try await client.explain("web.2")
+            #expect(explanation.slot == "web.2" && explanation.notes == ["no pressure here"])
+            #expect(explanation.hosts.map(\.fits) == [true, false])
+            #expect(explanation.containers.allSatisfy { $0.environment.isEmpty })
+            #expect(await refusal { _ = try await client.explain("web") }?.code == .invalid)
+            #expect(await refusal { _ = try await client.explain("none.0") }?.code == .notFound)
+            let usage = try await client.usage(service: "web", containers: true)
+            #expect(usage.map(\.problem) == [nil, "it is lost"])
+            #expect(server.backend.notes.last == "usage web true")
             let resize = ServiceResize(cpuLimitMillicores: 2_000, egressBitsPerSecond: 0)
             #expect(try await client.resize(service: "web", resize).revision == 2)
             let nothing = await refusal {

@@ -27,7 +27,7 @@ containers:
     cpu: {request: 100m, limit: 300m}
     memory: {request: 16Mi, limit: 64Mi, soft: 32Mi}
     io: {write: 5MBps}
-volumes: [{name: data, size: $1, mount: /data, class: loop}]
+volumes: [{name: data, size: $1, mount: /data, class: directory}]
 YAML
 }
 
@@ -36,7 +36,7 @@ volumes_of 200Mi | apply_text 2 > /dev/null || failed "apply" "exit 0" "an error
 two_run() { [ "$(shoal 1 sets db --json | jq '[.[] | select(.phase == "running")] | length')" = 2 ]; }
 eventually 20 "two of three sets run" two_run
 waiting=$(shoal 1 sets db --json | jq -r '.[] | select(.phase == "pending") | .slot')
-expect_equal "why the third waits" 'no host fits: 3 of 3 hosts lack room for loop volumes (need 200 MiB)' "$(set_field "$waiting" .reason)"
+expect_equal "why the third waits" 'no host fits: 3 of 3 hosts lack room for directory volumes (need 200 MiB)' "$(set_field "$waiting" .reason)"
 running=$(shoal 1 sets db --json | jq -r '[.[] | select(.phase == "running")][0].slot')
 holder=$(host_of "$running")
 asked=$((holder % 3 + 1))
@@ -45,12 +45,12 @@ expect_match "free, for people" '100Mi of 300Mi' "$(shoal 1 hosts)"
 
 # --- explain, asked at a host that runs nothing of it ----------------------------------------------
 explained() { shoal "${ASKED:-3}" explain "$1" --json | jq -r ".[0] | $2"; }
-expect_equal "what the waiting set lacks on h1" 'has 100 MiB of 300 MiB free for loop volumes' \
+expect_equal "what the waiting set lacks on h1" 'has 100 MiB of 300 MiB free for directory volumes' \
     "$(explained "$waiting" '.hosts[] | select(.host == "h1") | .obstacle')"
-expect_equal "what it lacks on h3" 'has 150 MiB of 150 MiB free for loop volumes' \
+expect_equal "what it lacks on h3" 'has 150 MiB of 150 MiB free for directory volumes' \
     "$(explained "$waiting" '.hosts[] | select(.host == "h3") | .obstacle')"
 expect_equal "where it would go" null "$(explained "$waiting" .best)"
-expect_match "the same for people" "h3 +no .*has 150 MiB of 150 MiB free for loop volumes" "$(shoal 2 explain "$waiting")"
+expect_match "the same for people" "h3 +no .*has 150 MiB of 150 MiB free for directory volumes" "$(shoal 2 explain "$waiting")"
 expect_equal "the host of a running set" "h$holder true" \
     "$(explained "$running" '.hosts[] | select(.isPlacedHere) | "\(.host) \(.fits)"')"
 expect_equal "the others do not hold its volume" 2 \
@@ -69,7 +69,7 @@ refused "explaining what is not there" 1 'there is no set db\.7' shoal 1 explain
 refused "explaining what is no set" 1 "'db' is no set" shoal 1 explain db
 
 # --- growth: refused as a whole with the wall, done as far as there is room ------------------------
-refused "more than the disk gives" 1 'no room to resize db\.[0-9] on h[12], which has 100 MiB of 300 MiB free for loop volumes' \
+refused "more than the disk gives" 1 'no room to resize db\.[0-9] on h[12], which has 100 MiB of 300 MiB free for directory volumes' \
     shoal 3 resize db --volume data=320Mi
 expect "as much as it gives" shoal 3 resize db --volume data=260Mi
 expect_equal "promised then" $((260 << 20)) "$(room_of "$holder" promisedBytes)"
