@@ -33,7 +33,7 @@ require_swift() {
 }
 
 # shellcheck disable=SC2034
-PACKAGES="libuv1-dev libsodium-dev libsqlite3-dev libarchive-dev pkg-config crun conmon nftables
+PACKAGES="libuv1-dev libsodium-dev libsqlite3-dev libarchive-dev pkg-config crun runc conmon nftables
     iproute2 busybox-static jq curl util-linux procps ca-certificates git"
 # What hosts and tests need for volumes.
 VOLUME_PACKAGES="e2fsprogs xfsprogs lvm2 thin-provisioning-tools restic"

@@ -100,7 +100,10 @@ package struct AgentBackend: ControlBackend {
             ingressBitsPerSecondAllocated: allocated.ingressBitsPerSecond,
             volumes: volumeRoom(of: record, look), sets: record?.slots.count ?? 0,
             agentVersion: member?.facts?.agentVersion ?? record?.registration.agentVersion ?? "",
-            bootEpoch: member?.bootEpoch.value ?? record?.bootEpoch.value ?? 0)
+            bootEpoch: member?.bootEpoch.value ?? record?.bootEpoch.value ?? 0,
+            runtimes: record?.registration.abilities.runtimes,
+            devices: record?.registration.abilities.devices,
+            capabilities: record?.registration.abilities.capabilities)
     }
 
     package func services() async throws -> [ServiceView] {

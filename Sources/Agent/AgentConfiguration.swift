@@ -48,6 +48,12 @@ package struct AgentConfiguration: Hashable, Sendable {
     package var datacenterNetworks: [IPv4Network]
     /// The OCI runtime.
     package var runtimePath: String
+    /// Further OCI runtimes by name: absolute paths.
+    package var runtimes: [String: String]
+    /// Device files that containers may have.
+    package var allowedDevices: [String]
+    /// Capabilities that containers may have on top of the usual ones, without `CAP_`.
+    package var allowedCapabilities: [String]
     /// The containers' monitor.
     package var monitorPath: String
     /// The thin pool of volumes of class `lvm`; nil when the host has none.
@@ -95,6 +101,9 @@ package struct ConfigurationKey: Sendable {
         ConfigurationKey(name: "cluster-network", defaultText: "10.64.0.0/10"),
         ConfigurationKey(name: "datacenter-networks", defaultText: ""),
         ConfigurationKey(name: "runtime", defaultText: "crun"),
+        ConfigurationKey(name: "runtimes", defaultText: ""),
+        ConfigurationKey(name: "allow-devices", defaultText: ""),
+        ConfigurationKey(name: "allow-capabilities", defaultText: ""),
         ConfigurationKey(name: "monitor", defaultText: "conmon"),
         ConfigurationKey(name: "thin-pool", defaultText: ""),
         ConfigurationKey(name: "keep-deleted", defaultText: "7d"),
@@ -157,6 +166,9 @@ extension AgentConfiguration {
         datacenterNetworks = try AgentConfiguration.networks(text("datacenter-networks"))
         bandwidth = try AgentConfiguration.uplink(text("bandwidth"))
         runtimePath = text("runtime")
+        runtimes = try AgentConfiguration.runtimes(text("runtimes"))
+        allowedDevices = try AgentConfiguration.devices(text("allow-devices"))
+        allowedCapabilities = try AgentConfiguration.capabilities(text("allow-capabilities"))
         monitorPath = text("monitor")
         thinPool = try optional("thin-pool").map(AgentConfiguration.thinPool)
         trashSeconds = try AgentConfiguration.seconds(text("keep-deleted"), key: "keep-deleted")
@@ -326,7 +338,7 @@ extension AgentConfiguration {
             }
             if let sequence = value.sequence {
                 texts[name] = sequence.compactMap(\.string).joined(separator: ",")
-            } else if name == "reserved-cores", let pairs = value.mapping {
+            } else if ["reserved-cores", "runtimes"].contains(name), let pairs = value.mapping {
                 texts[name] = pairs.map { "\($0.string ?? "")=\($1.string ?? "")" }
                     .joined(separator: ",")
             } else if let scalar = value.scalar {

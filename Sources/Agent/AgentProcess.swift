@@ -39,6 +39,8 @@ package enum AgentProcess {
         for notice in await host.protectAgent(wall: offer.wall)
             + (try await host.setWall(offer.wall))
         { log.warning(notice) }
+        let (abilities, runtimes, missing) = await configuration.abilities(commands)
+        for notice in missing { log.warning(notice) }
         let store = try LogStore(path: folder.logPath)
         let restored = try store.load()
         let isJoining = try folder.secret() == nil
@@ -50,7 +52,7 @@ package enum AgentProcess {
             secret: secret, identity: keys, bootEpoch: bootEpoch)
         let peer = Peer(
             id: keys.hostID, bootEpoch: bootEpoch, address: address,
-            facts: offer.facts(configuration),
+            facts: offer.facts(configuration, abilities),
             restored: restored, configuration: PeerConfiguration(),
             random: RandomSource(seed: UInt64.random(in: .min ... .max)), now: peerLoop.now())
         let driver = PeerDriver(loop: peerLoop, plane: plane, store: store, peer: peer, log: log)
@@ -60,12 +62,13 @@ package enum AgentProcess {
         let runtime = try ContainerRuntime(
             settings: RuntimeSettings(
                 folder: "\(configuration.dataFolder)/runtime",
-                runtimePath: configuration.runtimePath, conmonPath: configuration.monitorPath,
+                runtimePath: configuration.runtimePath, runtimes: runtimes,
+                conmonPath: configuration.monitorPath,
                 hybridCgroupMount: await host.capabilities.cgroups.hybridMount),
             commands: commands)
         let keeper = try setKeeper(
-            configuration, host: host, runtime: runtime, images: images, supply: supply,
-            instance: instance, driver: driver, log: log)
+            configuration, abilities, host: host, runtime: runtime, images: images,
+            supply: supply, instance: instance, driver: driver, log: log)
         let backend = AgentBackend(
             driver: driver, store: images, supply: supply, keeper: keeper,
             sampler: UsageSampler(host: host, keeper: keeper), clusterID: secret.clusterID, log: log
@@ -74,7 +77,8 @@ package enum AgentProcess {
         let seeds = try await seeds(configuration, remembered, peerLoop)
         let joined = isJoining ? Task { try await keepSecret(secret, folder, driver, log) } : nil
         let watch = HostWatch(
-            host: host, driver: driver, configuration: configuration, log: log, first: offer)
+            host: host, driver: driver, configuration: configuration, log: log, first: offer,
+            abilities: abilities)
         try await serve(
             configuration, watch: watch, driver: driver, keeper: keeper, backend: backend,
             remembered: remembered, seeds: seeds, log: log)
@@ -85,8 +89,9 @@ package enum AgentProcess {
 
     /// What makes and ends sets here, with what it needs; what it sees goes to the brain in order.
     private static func setKeeper(
-        _ configuration: AgentConfiguration, host: HostControl, runtime: ContainerRuntime,
-        images: ImageStore, supply: ImageSupply, instance: String, driver: PeerDriver,
+        _ configuration: AgentConfiguration, _ abilities: HostAbilities, host: HostControl,
+        runtime: ContainerRuntime, images: ImageStore, supply: ImageSupply, instance: String,
+        driver: PeerDriver,
         log: AgentLog
     ) throws -> SetKeeper {
         // Not a task: what is seen must be told in the order it was seen.
@@ -101,7 +106,7 @@ package enum AgentProcess {
             report: { volumes in feed(.volumes(volumes)) })
         return try SetKeeper(
             host: host, runtime: runtime, store: images, supply: supply, volumes: volumes,
-            instance: instance, network: host.settings.clusterNetwork,
+            instance: instance, abilities: abilities, network: host.settings.clusterNetwork,
             folder: "\(configuration.dataFolder)/sets", log: log,
             report: { observation in feed(.observed(observation)) })
     }

@@ -68,10 +68,13 @@ struct HostOffer: Equatable, Sendable {
     }
 
     /// The host's record, as it goes to its peers.
-    func facts(_ configuration: AgentConfiguration) -> HostFacts {
+    func facts(
+        _ configuration: AgentConfiguration, _ abilities: HostAbilities
+    ) -> HostFacts {
         HostFacts(
             name: configuration.name, capacity: capacity, zone: configuration.zone,
-            pool: configuration.pool, agentVersion: ShoalVersion.text)
+            pool: configuration.pool, agentVersion: ShoalVersion.text,
+            abilities: abilities)
     }
 }
 
@@ -83,6 +86,8 @@ struct HostWatch: Sendable {
     let log: AgentLog
     /// What the peers know.
     let first: HostOffer
+    /// What the host can do beyond what every host can; the same as long as the agent runs.
+    let abilities: HostAbilities
 
     /// How often.
     static let interval = Duration.seconds(10)
@@ -109,7 +114,7 @@ struct HostWatch: Sendable {
                     "the machine changed: this host offers \(offer.capacity.millicores) millicores "
                         + "and \(offer.capacity.memoryBytes) bytes of memory now, and its sets "
                         + "have \(offer.bandwidthText) each way")
-                await driver.feed(.facts(offer.facts(configuration)))
+                await driver.feed(.facts(offer.facts(configuration, abilities)))
             } catch {
                 log.warning("could not read what the machine has: \(error)")
             }

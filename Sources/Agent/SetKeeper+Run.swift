@@ -1,5 +1,6 @@
 import Base
 import ClusterModel
+import ClusterState
 import ContainerRuntime
 import HostControl
 import HostPlan
@@ -44,8 +45,16 @@ extension SetKeeper {
         tell(slot, .started)
     }
 
+    /// Refuses what this host's configuration does not allow, whoever decided it.
+    private func checkAllowed(_ spec: ServiceSpec) throws {
+        if let obstacle = abilities.obstacle(to: spec) {
+            throw AgentError("this host \(obstacle.phrase)")
+        }
+    }
+
     private func make(_ order: SetOrder) async throws {
         let slot = order.placement.slot
+        try checkAllowed(order.spec)
         let address = try await address(for: slot, subnetIndex: order.subnetIndex)
         var record = SetRecord(
             slot: slot, placementIndex: order.placement.index.value, address: address.bytes,
@@ -201,7 +210,8 @@ extension SetKeeper {
                 memoryBytes: limits.memoryLimitBytes, pidsMax: limits.pidsMax),
             stopSignal: configuration.stopSignal,
             address: IPv4Address(bytes: record.address)?.description,
-            volumes: surroundings.volumes)
+            volumes: surroundings.volumes, runtime: record.spec.runtime,
+            devices: container.devices, capabilities: container.capabilities)
     }
 
     // MARK: Again, and the end
@@ -213,6 +223,7 @@ extension SetKeeper {
             let position = set.record.spec.containers.firstIndex(where: { $0.name == name })
         else { return }
         do {
+            try checkAllowed(set.record.spec)
             let images = try await images(of: set.record)
             let surroundings = try await makeSurroundings(set.record)
             try await start(

@@ -28,6 +28,8 @@ package actor SetKeeper {
     let log: AgentLog
     /// Prefix of this host's container names.
     let instance: String
+    /// What this host can do beyond what every host can, and allows.
+    let abilities: HostAbilities
     private let network: IPv4Network
     let records: SetRecords
     private let report: @Sendable (SetObservation) -> Void
@@ -67,8 +69,8 @@ package actor SetKeeper {
 
     init(
         host: HostControl, runtime: ContainerRuntime, store: ImageStore, supply: ImageSupply,
-        volumes: VolumeKeeper, instance: String, network: IPv4Network, folder: String,
-        log: AgentLog,
+        volumes: VolumeKeeper, instance: String, abilities: HostAbilities,
+        network: IPv4Network, folder: String, log: AgentLog,
         report: @escaping @Sendable (SetObservation) -> Void
     ) throws {
         self.host = host
@@ -77,6 +79,7 @@ package actor SetKeeper {
         self.supply = supply
         self.volumes = volumes
         self.instance = instance
+        self.abilities = abilities
         self.network = network
         self.log = log
         self.report = report

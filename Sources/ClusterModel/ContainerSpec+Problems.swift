@@ -11,6 +11,7 @@ extension ContainerSpec {
         checkMemory(at: path, into: &list)
         list.check(pidsMax, in: SpecLimits.pids, at: "\(path).pids")
         checkIO(at: "\(path).io", into: &list)
+        checkRights(at: path, into: &list)
     }
 
     private func checkCommand(at path: String, into list: inout ProblemList) {

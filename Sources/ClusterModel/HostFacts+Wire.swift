@@ -103,7 +103,7 @@ extension Zone: WireCodable {
 extension HostFacts: WireCodable {
     /// Writes the record; text above its bound is cut, so that the result can always be read.
     ///
-    /// Bandwidth stays out of gossip: who places sets reads it in the log, and agents of the first
+    /// Bandwidth and abilities stay out of gossip: who places sets reads it in the log, and agents of the first
     /// version must be able to read this while a cluster is upgraded.
     package func encode(into writer: inout ByteWriter) {
         writer.write(version)
@@ -138,7 +138,8 @@ extension HostFacts: WireCodable {
             zone: Zone(
                 datacenter: zone.datacenter.cut(toBytes: bytes),
                 rack: zone.rack.cut(toBytes: bytes)),
-            pool: pool.cut(toBytes: bytes), agentVersion: agentVersion.cut(toBytes: bytes))
+            pool: pool.cut(toBytes: bytes), agentVersion: agentVersion.cut(toBytes: bytes),
+            abilities: abilities)
     }
 }
 

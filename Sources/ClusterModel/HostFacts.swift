@@ -100,11 +100,13 @@ package struct HostFacts: Hashable, Sendable, Codable {
     package var pool: String
     /// The version of its agent, such as `0.1.0`.
     package var agentVersion: String
+    /// What it can do beyond what every host can; stays out of gossip, as bandwidth does.
+    package var abilities: HostAbilities
 
     package init(
         version: UInt64 = 1, name: String, capacity: Resources,
         allocated: Resources = Resources(), zone: Zone = Zone(), pool: String = "default",
-        agentVersion: String = "0.1.0"
+        agentVersion: String = "0.1.0", abilities: HostAbilities = HostAbilities()
     ) {
         self.version = version
         self.name = name
@@ -113,6 +115,7 @@ package struct HostFacts: Hashable, Sendable, Codable {
         self.zone = zone
         self.pool = pool
         self.agentVersion = agentVersion
+        self.abilities = abilities
     }
 
     /// What is left for further sets.

@@ -2,7 +2,8 @@ import Base
 import Wire
 
 extension ServiceResize: WireCodable {
-    private static let version: UInt8 = 1
+    /// 2 has the limits that came later; 1 is written as long as none of them changes.
+    private static let version: UInt8 = 2
 
     /// A bit for each number that is there, in this order, then the numbers.
     private var numbers: [Int?] {
@@ -12,8 +13,17 @@ extension ServiceResize: WireCodable {
         ]
     }
 
+    /// Those that the first version does not know.
+    private var laterNumbers: [Int?] {
+        [
+            cpuBurstMillicores, memorySoftBytes, memorySwapBytes, ioWeight, ioReadBytesPerSecond,
+            ioWriteBytesPerSecond, ioReadOperationsPerSecond, ioWriteOperationsPerSecond,
+        ]
+    }
+
     package func encode(into writer: inout ByteWriter) {
-        writer.write(byte: ServiceResize.version)
+        let isFirst = cores == nil && laterNumbers.allSatisfy { $0 == nil }
+        writer.write(byte: isFirst ? 1 : ServiceResize.version)
         writer.write(container != nil)
         if let container { writer.write(container) }
         for number in numbers {
@@ -21,11 +31,17 @@ extension ServiceResize: WireCodable {
             if let number { writer.write(number) }
         }
         writer.write(list: volumes ?? [])
+        guard !isFirst else { return }
+        for number in laterNumbers {
+            writer.write(number != nil)
+            if let number { writer.write(number) }
+        }
+        writer.write(byte: cores == nil ? 0 : cores == .shared ? 1 : 2)
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
         let version = try reader.readByte()
-        guard version == ServiceResize.version else {
+        guard 1...ServiceResize.version ~= version else {
             throw .unknownCase(what: "resize version", value: UInt64(version))
         }
         func number() throws(WireError) -> Int? {
@@ -39,6 +55,21 @@ extension ServiceResize: WireCodable {
             ingressBitsPerSecond: try number())
         let sizes = try reader.readList(of: VolumeSize.self, maximum: 256)
         volumes = sizes.isEmpty ? nil : sizes
+        guard version >= 2 else { return }
+        cpuBurstMillicores = try number()
+        memorySoftBytes = try number()
+        memorySwapBytes = try number()
+        ioWeight = try number()
+        ioReadBytesPerSecond = try number()
+        ioWriteBytesPerSecond = try number()
+        ioReadOperationsPerSecond = try number()
+        ioWriteOperationsPerSecond = try number()
+        switch try reader.readByte() {
+        case 0: break
+        case 1: cores = .shared
+        case 2: cores = .dedicated
+        case let other: throw .unknownCase(what: "class of cores", value: UInt64(other))
+        }
     }
 }
 

@@ -21,6 +21,24 @@ package struct ServiceResize: Hashable, Sendable, Codable {
     package var ingressBitsPerSecond: Int?
     /// New sizes of volumes; they only grow while they are in use.
     package var volumes: [VolumeSize]?
+    /// What may be saved up of unused quota, in millicores.
+    package var cpuBurstMillicores: Int?
+    /// Whether its cores are shared or dedicated.
+    package var cores: CoreClass?
+    /// Where memory begins to be reclaimed, in bytes; 0 lifts the soft limit.
+    package var memorySoftBytes: Int?
+    /// Swap beyond the hard limit of memory, in bytes.
+    package var memorySwapBytes: Int?
+    /// The weight on a contended disk; 0 is the kernel's own.
+    package var ioWeight: Int?
+    /// The most bytes read in a second; 0 lifts the limit, as below.
+    package var ioReadBytesPerSecond: Int?
+    /// The most bytes written in a second.
+    package var ioWriteBytesPerSecond: Int?
+    /// The most read operations in a second.
+    package var ioReadOperationsPerSecond: Int?
+    /// The most write operations in a second.
+    package var ioWriteOperationsPerSecond: Int?
 
     package init(
         container: String? = nil, cpuRequestMillicores: Int? = nil,
@@ -44,8 +62,11 @@ package struct ServiceResize: Hashable, Sendable, Codable {
 
     /// True when it changes a container, not only the set's network.
     fileprivate var changesContainer: Bool {
-        [cpuRequestMillicores, cpuLimitMillicores, memoryRequestBytes, memoryLimitBytes, pidsMax]
-            .contains { $0 != nil }
+        [
+            cpuRequestMillicores, cpuLimitMillicores, memoryRequestBytes, memoryLimitBytes, pidsMax,
+            cpuBurstMillicores, memorySoftBytes, memorySwapBytes, ioWeight, ioReadBytesPerSecond,
+            ioWriteBytesPerSecond, ioReadOperationsPerSecond, ioWriteOperationsPerSecond,
+        ].contains { $0 != nil } || cores != nil
     }
 }
 
@@ -75,8 +96,8 @@ extension ServiceSpec {
     package func resized(by resize: ServiceResize) throws(ResizeProblem) -> ServiceSpec {
         guard !resize.isEmpty else {
             throw ResizeProblem(
-                description: "nothing to resize; give at least one of cpu, memory, pids, egress, "
-                    + "ingress and volume")
+                description: "nothing to resize; give at least one of cpu, burst, cores, memory, "
+                    + "soft memory, swap, pids, io, egress, ingress and volume")
         }
         var spec = self
         let position = try position(of: resize)
@@ -179,5 +200,32 @@ extension ContainerSpec {
         memory.requestBytes =
             resize.memoryRequestBytes ?? min(memory.requestBytes, memory.limitBytes)
         pidsMax = resize.pidsMax ?? pidsMax
+        cpu.burstMillicores =
+            resize.cpuBurstMillicores ?? min(cpu.burstMillicores, cpu.limitMillicores)
+        cpu.cores = resize.cores ?? cpu.cores
+        // All of dedicated cores is set aside, since nobody else can use it.
+        if cpu.cores == .dedicated, resize.cpuRequestMillicores == nil {
+            cpu.requestMillicores = cpu.limitMillicores
+        }
+        memory.swapBytes = resize.memorySwapBytes ?? memory.swapBytes
+        memory.softBytes = ContainerSpec.taken(resize.memorySoftBytes, memory.softBytes)
+        // A soft limit above the hard one could never be reached.
+        if resize.memorySoftBytes == nil, let soft = memory.softBytes {
+            memory.softBytes = min(soft, memory.limitBytes)
+        }
+        io.weight = ContainerSpec.taken(resize.ioWeight, io.weight)
+        io.readBytesPerSecond = ContainerSpec.taken(
+            resize.ioReadBytesPerSecond, io.readBytesPerSecond)
+        io.writeBytesPerSecond = ContainerSpec.taken(
+            resize.ioWriteBytesPerSecond, io.writeBytesPerSecond)
+        io.readOperationsPerSecond = ContainerSpec.taken(
+            resize.ioReadOperationsPerSecond, io.readOperationsPerSecond)
+        io.writeOperationsPerSecond = ContainerSpec.taken(
+            resize.ioWriteOperationsPerSecond, io.writeOperationsPerSecond)
+    }
+
+    /// A limit after a change: 0 lifts it.
+    private static func taken(_ change: Int?, _ value: Int?) -> Int? {
+        change.map { $0 == 0 ? nil : $0 } ?? value
     }
 }

@@ -112,6 +112,12 @@ extension ServiceSpec {
         network.check(into: &list)
         placement.check(of: name, into: &list)
         checkVolumes(into: &list)
+        if let runtime, !Naming.isRuntime(runtime) {
+            list.add(
+                "runtime",
+                "'\(quoted(runtime))' is no runtime's name: 1 to 32 of letters, digits, '-', '_' "
+                    + "and '.', a letter or digit first")
+        }
         return list.problems
     }
 

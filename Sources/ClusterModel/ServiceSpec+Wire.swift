@@ -6,7 +6,7 @@ extension ServiceSpec: WireCodable {
     ///
     /// 1: the first. 2: volumes; bandwidth with rate, ceiling and what leaves the datacentre; CPU
     /// burst and cores, soft memory limit and swap, input and output. 3: backups of volumes, how they
-    /// are mounted and which file system is in them.
+    /// are mounted and which file system is in them; runtime, devices and capabilities.
     private static let version: UInt8 = 3
 
     package func encode(into writer: inout ByteWriter) {
@@ -21,6 +21,7 @@ extension ServiceSpec: WireCodable {
         writer.write(placement)
         writer.write(UInt64(volumes.count))
         for volume in volumes { volume.encode(into: &writer) }
+        writer.write(optional: runtime)
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
@@ -41,6 +42,8 @@ extension ServiceSpec: WireCodable {
                 ? try reader.readList(maximum: WireBounds.list) {
                     reader throws(WireError) in try VolumeSpec(from: &reader, version: version)
                 } : [])
+        guard version >= 3, try reader.readBool() else { return }
+        runtime = try reader.readString(maximum: WireBounds.name)
     }
 }
 
@@ -125,6 +128,8 @@ extension ContainerSpec {
         memory.encode(into: &writer)
         writer.write(pidsMax)
         io.encode(into: &writer)
+        writer.write(list: devices)
+        writer.write(list: capabilities)
     }
 
     fileprivate init(from reader: inout ByteReader, version: UInt8) throws(WireError) {
@@ -137,6 +142,9 @@ extension ContainerSpec {
             memory: try MemorySpec(from: &reader, version: version),
             pidsMax: try reader.readInt(),
             io: version >= 2 ? try IOSpec(from: &reader) : IOSpec())
+        guard version >= 3 else { return }
+        devices = try reader.readList(maximum: WireBounds.list)
+        capabilities = try reader.readList(maximum: WireBounds.list)
     }
 }
 

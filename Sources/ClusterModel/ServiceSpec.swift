@@ -21,11 +21,14 @@ package struct ServiceSpec: Hashable, Sendable, Codable {
     package var placement: PlacementSpec
     /// What outlives a set's containers, at most 16.
     package var volumes: [VolumeSpec]
+    /// The OCI runtime of its containers, by the name that hosts know it by; nil is each host's own.
+    package var runtime: String?
 
     package init(
         name: String, pool: String = "default", sets: Int = 1, priority: Int = 50,
         containers: [ContainerSpec], network: NetworkSpec = NetworkSpec(),
-        placement: PlacementSpec = PlacementSpec(), volumes: [VolumeSpec] = []
+        placement: PlacementSpec = PlacementSpec(), volumes: [VolumeSpec] = [],
+        runtime: String? = nil
     ) {
         self.name = name
         self.pool = pool
@@ -35,6 +38,7 @@ package struct ServiceSpec: Hashable, Sendable, Codable {
         self.network = network
         self.placement = placement
         self.volumes = volumes
+        self.runtime = runtime
     }
 }
 
@@ -56,11 +60,16 @@ package struct ContainerSpec: Hashable, Sendable, Codable {
     package var pidsMax: Int
     /// Reading and writing of disks.
     package var io: IOSpec
+    /// Device files of the host that it may open, such as `/dev/fuse`.
+    package var devices: [String]
+    /// Capabilities on top of the usual ones, without `CAP_`, such as `NET_RAW`.
+    package var capabilities: [String]
 
     package init(
         name: String, image: String, command: [String] = [],
         environment: [EnvironmentVariable] = [], cpu: CPUSpec = CPUSpec(),
-        memory: MemorySpec = MemorySpec(), pidsMax: Int = 1_024, io: IOSpec = IOSpec()
+        memory: MemorySpec = MemorySpec(), pidsMax: Int = 1_024, io: IOSpec = IOSpec(),
+        devices: [String] = [], capabilities: [String] = []
     ) {
         self.name = name
         self.image = image
@@ -70,6 +79,8 @@ package struct ContainerSpec: Hashable, Sendable, Codable {
         self.memory = memory
         self.pidsMax = pidsMax
         self.io = io
+        self.devices = devices
+        self.capabilities = capabilities
     }
 }
 
@@ -85,7 +96,8 @@ extension ServiceSpec {
             containers: try fields.decode([ContainerSpec].self, forKey: .containers),
             network: try fields.decode(NetworkSpec.self, forKey: .network),
             placement: try fields.decode(PlacementSpec.self, forKey: .placement),
-            volumes: try fields.decodeIfPresent([VolumeSpec].self, forKey: .volumes) ?? [])
+            volumes: try fields.decodeIfPresent([VolumeSpec].self, forKey: .volumes) ?? [],
+            runtime: try fields.decodeIfPresent(String.self, forKey: .runtime))
     }
 }
 
@@ -100,7 +112,9 @@ extension ContainerSpec {
             cpu: try fields.decode(CPUSpec.self, forKey: .cpu),
             memory: try fields.decode(MemorySpec.self, forKey: .memory),
             pidsMax: try fields.decode(Int.self, forKey: .pidsMax),
-            io: try fields.decodeIfPresent(IOSpec.self, forKey: .io) ?? IOSpec())
+            io: try fields.decodeIfPresent(IOSpec.self, forKey: .io) ?? IOSpec(),
+            devices: try fields.decodeIfPresent([String].self, forKey: .devices) ?? [],
+            capabilities: try fields.decodeIfPresent([String].self, forKey: .capabilities) ?? [])
     }
 }
 

@@ -27,8 +27,11 @@ extension Command: WireCodable {
     package func encode(into writer: inout ByteWriter) {
         switch self {
         case .registerHost(let registration):
-            writer.write(byte: 1)
+            // Hosts that can do nothing special say so in words that all versions know.
+            let isPlain = registration.abilities.isEmpty
+            writer.write(byte: isPlain ? 1 : 50)
             writer.write(registration)
+            if !isPlain { writer.write(registration.abilities) }
         case .declareHostLost(let host, let bootEpoch, let reason):
             writer.write(byte: 2)
             writer.write(host)
@@ -90,6 +93,10 @@ extension Command: WireCodable {
     package init(from reader: inout ByteReader) throws(WireError) {
         switch try reader.readByte() {
         case 1: self = .registerHost(try reader.read())
+        case 50:
+            var registration = try reader.read(HostRegistration.self)
+            registration.abilities = try reader.read()
+            self = .registerHost(registration)
         case 2:
             self = .declareHostLost(
                 try reader.read(), try reader.read(), reason: try reader.readText())
@@ -136,6 +143,7 @@ extension Command: WireCodable {
     }
 }
 
+/// Without its abilities, which the command and the snapshot have beside it.
 extension HostRegistration: WireCodable {
     package func encode(into writer: inout ByteWriter) {
         writer.write(id)

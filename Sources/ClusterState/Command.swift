@@ -66,11 +66,13 @@ package struct HostRegistration: Equatable, Sendable {
     package var pool: String
     /// The version of its agent.
     package var agentVersion: String
+    /// What it can do beyond what every host can.
+    package var abilities: HostAbilities
 
     package init(
         id: HostID, bootEpoch: BootEpoch, name: String, address: SocketAddress,
         capacity: Resources, zone: Zone = Zone(), pool: String = "default",
-        agentVersion: String = "0.1.0"
+        agentVersion: String = "0.1.0", abilities: HostAbilities = HostAbilities()
     ) {
         self.id = id
         self.bootEpoch = bootEpoch
@@ -80,6 +82,7 @@ package struct HostRegistration: Equatable, Sendable {
         self.zone = zone
         self.pool = pool
         self.agentVersion = agentVersion
+        self.abilities = abilities
     }
 }
 

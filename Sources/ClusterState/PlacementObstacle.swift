@@ -32,6 +32,12 @@ package enum PlacementObstacle: Hashable, Sendable {
     case lacksLoopDevices
     /// Too little of what it can promise to volumes of this class is free.
     case lacksVolumeRoom(VolumeClass, freeBytes: Int, ofBytes: Int)
+    /// It has no OCI runtime of this name.
+    case lacksRuntime(String)
+    /// It does not let containers have this device file.
+    case forbidsDevice(String)
+    /// It does not let containers have this capability.
+    case forbidsCapability(String)
 }
 
 extension HostRecord {
@@ -61,6 +67,7 @@ extension HostRecord {
         guard allowed.isEmpty || allowed.contains(datacenter) else {
             return .otherDatacenter(datacenter)
         }
+        if let obstacle = registration.abilities.obstacle(to: spec) { return obstacle }
         if let other = apart.first(where: { runs($0) }) { return .apartFrom(other) }
         return nil
     }
@@ -87,6 +94,23 @@ extension HostRecord {
     package func runs(_ service: String) -> Bool {
         let position = slots.lowerBound(of: SlotID(service: service, ordinal: 0)) { $0 }
         return position < slots.count && slots[position].service == service
+    }
+}
+
+extension HostAbilities {
+    /// What a set of `spec` needs and a host of these abilities does not do or allow; nil when
+    /// nothing.
+    package func obstacle(to spec: ServiceSpec) -> PlacementObstacle? {
+        if let runtime = spec.runtime, !runtimes.contains(runtime) { return .lacksRuntime(runtime) }
+        for container in spec.containers {
+            if let device = container.devices.first(where: { !devices.contains($0) }) {
+                return .forbidsDevice(device)
+            }
+            if let name = container.capabilities.first(where: { !capabilities.contains($0) }) {
+                return .forbidsCapability(name)
+            }
+        }
+        return nil
     }
 }
 

@@ -109,6 +109,10 @@ extension PlacementObstacle {
         case .lacksVolumeRoom(let volumeClass, let free, let all):
             "has \(Quantity.display(bytes: free)) of \(Quantity.display(bytes: all)) free for "
                 + "\(volumeClass.rawValue) volumes"
+        case .lacksRuntime(let name): "has no runtime \(name)"
+        case .forbidsDevice(let device): "does not allow the device \(device) (allow-devices)"
+        case .forbidsCapability(let name):
+            "does not allow the capability \(name) (allow-capabilities)"
         }
     }
 }

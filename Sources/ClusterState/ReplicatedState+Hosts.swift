@@ -161,7 +161,7 @@ extension HostRegistration {
         }
         if agentVersion.utf8.count > 64 { return "its agent's version is longer than 64 bytes" }
         if !capacity.isSane { return "its capacity is out of range" }
-        return nil
+        return abilities.problem
     }
 
     /// What it offers, for events.

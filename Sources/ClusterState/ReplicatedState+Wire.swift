@@ -30,6 +30,7 @@ extension ReplicatedState: WireCodable {
         writer.write(list: volumeBackups)
         // By the position of the host.
         for host in hosts { writer.write(optional: host.volumeOffer) }
+        for host in hosts { writer.write(host.registration.abilities) }
     }
 
     private func encode(_ service: ServiceRecord, into writer: inout ByteWriter) {
@@ -100,6 +101,9 @@ extension ReplicatedState: WireCodable {
             throw .invalid(what: "order of backups")
         }
         for position in hosts.indices { hosts[position].volumeOffer = try reader.readOptional() }
+        for position in hosts.indices {
+            hosts[position].registration.abilities = try reader.read()
+        }
     }
 
     private mutating func readService(

@@ -63,20 +63,22 @@ final class ExecSession: Sendable {
     /// How often it is looked for processes that were started while others were killed.
     private static let roundsMax = 16
 
-    /// The file into which the runtime writes the command's process number; it has no name.
-    let descriptor: Int32
+    /// The file into which the runtime writes the command's process number.
+    ///
+    /// By name: runc, for one, writes another beside it and renames that.
+    let path: String
     /// The list of the container's processes.
     private let processesPath: String
     /// The container's own first process, which a command must never take along.
     private let first: Int32
 
-    init(descriptor: Int32, processesPath: String, first: Int32) {
-        self.descriptor = descriptor
+    init(path: String, processesPath: String, first: Int32) {
+        self.path = path
         self.processesPath = processesPath
         self.first = first
     }
 
-    deinit { close(descriptor) }
+    deinit { unlink(path) }
 
     /// The session's number, once the runtime has said which process the command is; nil when that
     /// has ended, or takes longer.
@@ -92,9 +94,7 @@ final class ExecSession: Sendable {
 
     /// The command's own process; nil before the runtime has said it.
     private var leader: Int32? {
-        var bytes = [UInt8](repeating: 0, count: 32)
-        let count = pread(descriptor, &bytes, bytes.count, 0)
-        return count > 0 ? Int32(String(decoding: bytes[..<count], as: UTF8.self)) : nil
+        HostFiles.text(path).flatMap { Int32($0.prefix { !$0.isWhitespace }) }
     }
 
     /// Kills what is left of a session in the container.

@@ -59,6 +59,15 @@ extension ContainerLaunch {
         if let stopSignal, !ContainerLaunch.isValid(signal: stopSignal) {
             problems.append("the stop signal `\(stopSignal)` is none, such as SIGTERM or 15")
         }
+        if let runtime, !Naming.isRuntime(runtime) {
+            problems.append("the runtime must be a plain name")
+        }
+        if !capabilities.allSatisfy({ LinuxCapability.names.contains($0) }) {
+            problems.append("the capabilities must be known ones")
+        }
+        if !devices.allSatisfy({ Naming.isDevice($0) }) {
+            problems.append("the devices must be files below /dev")
+        }
         return problems + limits.problems
     }
 

@@ -37,6 +37,12 @@ package struct ContainerLaunch: Sendable, Equatable {
     package var nameServers: [String]
     /// The set's volumes: folders of the host, and where they are in the container.
     package var volumes: [RuntimeBundle.VolumeMount]
+    /// The OCI runtime, a key of `RuntimeSettings.runtimes`; nil is the default one.
+    package var runtime: String?
+    /// Device files of the host that it may open, absolute paths.
+    package var devices: [String]
+    /// Capabilities on top of the usual ones, without `CAP_`.
+    package var capabilities: [String]
 
     package init(
         id: String, slot: SlotID, container: String, placementIndex: LogIndex, rootPath: String,
@@ -44,7 +50,8 @@ package struct ContainerLaunch: Sendable, Equatable {
         user: String = "", networkNamespacePath: String, cgroupsPath: String,
         limits: RuntimeLimits = RuntimeLimits(), stopSignal: String? = nil,
         address: String? = nil, nameServers: [String] = [],
-        volumes: [RuntimeBundle.VolumeMount] = []
+        volumes: [RuntimeBundle.VolumeMount] = [], runtime: String? = nil,
+        devices: [String] = [], capabilities: [String] = []
     ) {
         self.id = id
         self.slot = slot
@@ -62,5 +69,8 @@ package struct ContainerLaunch: Sendable, Equatable {
         self.address = address
         self.nameServers = nameServers
         self.volumes = volumes
+        self.runtime = runtime
+        self.devices = devices
+        self.capabilities = capabilities
     }
 }

@@ -40,6 +40,10 @@ package struct ContainerRecord: Sendable, Equatable {
     package var monitor: ProcessIdentity?
     /// Folders of cgroups above its own that were not there before it, innermost first.
     package var cgroupParents: [String]
+    /// The OCI runtime that made it; nil is the default one.
+    package var runtime: String?
+    /// Capabilities on top of the usual ones, which further commands in it have as well.
+    package var capabilities: [String]
 
     private static let header = "shoal-container 1"
 
@@ -53,6 +57,8 @@ package struct ContainerRecord: Sendable, Equatable {
         if let stopSignal { lines.append("stop \(stopSignal)") }
         if let process { lines.append("process \(process.pid) \(process.startTicks)") }
         if let monitor { lines.append("monitor \(monitor.pid) \(monitor.startTicks)") }
+        if let runtime { lines.append("runtime \(runtime)") }
+        lines += capabilities.map { "capability \($0)" }
         lines += cgroupParents.map { "parent \($0)" }
         // The last line tells a whole record from one that lost its end with the host's power.
         return lines.joined(separator: "\n") + "\nend\n"
@@ -66,13 +72,14 @@ package struct ContainerRecord: Sendable, Equatable {
         }
         var values: [String: String] = [:]
         var parents: [String] = []
+        var capabilities: [String] = []
         for line in lines.dropFirst().dropLast() {
             guard let space = line.firstIndex(of: " ") else { return nil }
             let value = String(line[line.index(after: space)...])
-            if line[..<space] == "parent" {
-                parents.append(value)
-            } else {
-                values[String(line[..<space])] = value
+            switch line[..<space] {
+            case "parent": parents.append(value)
+            case "capability": capabilities.append(value)
+            default: values[String(line[..<space])] = value
             }
         }
         guard let id = values["id"], let slot = values["slot"].flatMap({ SlotID($0) }),
@@ -85,14 +92,16 @@ package struct ContainerRecord: Sendable, Equatable {
             id: id, slot: slot, container: container, placementIndex: LogIndex(placement),
             rootPath: root, cgroupsPath: cgroup, stopSignal: values["stop"], bootID: boot,
             stage: stage, process: ContainerRecord.process(values["process"]),
-            monitor: ContainerRecord.process(values["monitor"]), cgroupParents: parents)
+            monitor: ContainerRecord.process(values["monitor"]), cgroupParents: parents,
+            runtime: values["runtime"], capabilities: capabilities)
+        guard runtime.map({ Naming.isRuntime($0) }) ?? true else { return nil }
     }
 
     package init(
         id: String, slot: SlotID, container: String, placementIndex: LogIndex, rootPath: String,
         cgroupsPath: String, stopSignal: String?, bootID: String, stage: Stage,
         process: ProcessIdentity? = nil, monitor: ProcessIdentity? = nil,
-        cgroupParents: [String] = []
+        cgroupParents: [String] = [], runtime: String? = nil, capabilities: [String] = []
     ) {
         self.id = id
         self.slot = slot
@@ -106,6 +115,8 @@ package struct ContainerRecord: Sendable, Equatable {
         self.process = process
         self.monitor = monitor
         self.cgroupParents = cgroupParents
+        self.runtime = runtime
+        self.capabilities = capabilities
     }
 
     private static func process(_ text: String?) -> ProcessIdentity? {

@@ -38,7 +38,7 @@ extension ContainerRuntime {
         try await remove(launch.id)
         do {
             var record = try prepare(launch)
-            let report = try await startMonitor(launch.id)
+            let report = try await startMonitor(launch.id, wrapper: wrapperPath(launch.runtime))
             record.process = ProcessIdentity(living: report.container)
             record.monitor = ProcessIdentity(living: report.monitor)
             guard record.process != nil, record.monitor != nil else {
@@ -66,7 +66,7 @@ extension ContainerRuntime {
                 .notRunning, attempt, cause: "it is not waiting for its start",
                 advice: "delete and create it again")
         }
-        let result = try await runtime(["start", id])
+        let result = try await runtime(record.runtime, ["start", id])
         guard result.exitCode == 0 else {
             throw RuntimeError(.refused, attempt, cause: ContainerRuntime.words(of: result))
         }
@@ -86,7 +86,8 @@ extension ContainerRuntime {
             id: launch.id, slot: launch.slot, container: launch.container,
             placementIndex: launch.placementIndex, rootPath: launch.rootPath,
             cgroupsPath: launch.cgroupsPath, stopSignal: launch.stopSignal, bootID: bootID,
-            stage: .intended, cgroupParents: parents)
+            stage: .intended, cgroupParents: parents, runtime: launch.runtime,
+            capabilities: launch.capabilities)
         try save(record)
         let name = launch.slot.description
         let files = [
@@ -128,12 +129,35 @@ extension ContainerRuntime {
             workingDirectory: launch.workingDirectory, user: user.user, home: user.home,
             networkNamespacePath: launch.networkNamespacePath, cgroupsPath: launch.cgroupsPath,
             limits: launch.limits, fileMounts: fileMounts, volumeMounts: launch.volumes,
+            deviceFiles: try launch.devices.map { try deviceFile($0, of: launch.id) },
+            furtherCapabilities: launch.capabilities,
             openFilesMax: ContainerRuntime.openFilesMax,
             architecture: ContainerRuntime.architecture)
     }
 
+    /// What the host has under a device's name now.
+    private static func deviceFile(
+        _ path: String, of id: String
+    ) throws -> RuntimeBundle.DeviceFile {
+        var status = stat()
+        let kind = stat(path, &status) == 0 ? status.st_mode & S_IFMT : 0
+        guard kind == S_IFCHR || kind == S_IFBLK else {
+            throw RuntimeError(
+                .badLaunch, "create the container \(id)",
+                cause: "this host has no device \(path)",
+                advice: "load its driver, or leave the device out of the service")
+        }
+        let number = BlockDevice(number: UInt64(status.st_rdev))
+        return RuntimeBundle.DeviceFile(
+            path: path, isBlock: kind == S_IFBLK, major: number.major, minor: number.minor,
+            mode: Int(status.st_mode & 0o777),
+            uid: status.st_uid, gid: status.st_gid)
+    }
+
     /// Starts conmon, which starts the OCI runtime, and hears how that went.
-    private func startMonitor(_ id: String) async throws -> (container: Int32, monitor: Int32) {
+    private func startMonitor(
+        _ id: String, wrapper: String
+    ) async throws -> (container: Int32, monitor: Int32) {
         let attempt = "create the container \(id)"
         var ends: [Int32] = [-1, -1]
         guard clinux_pipe(&ends) == 0 else {
@@ -145,7 +169,7 @@ extension ContainerRuntime {
         do {
             defer { close(ends[1]) }
             started = try await commands.run(
-                monitorCommand(id),
+                monitorCommand(id, wrapper: wrapper),
                 environment: ["PATH=\(RuntimeProgram.searchPath)", "_OCI_SYNCPIPE=3"],
                 extraDescriptors: [ends[1]])
         }
@@ -175,13 +199,13 @@ extension ContainerRuntime {
         return (container, monitor ?? -1)
     }
 
-    private func monitorCommand(_ id: String) -> [String] {
+    private func monitorCommand(_ id: String, wrapper: String) -> [String] {
         let folder = bundlePath(id)
         return [
             // conmon leaves the mark of an out-of-memory kill in the folder it runs in.
             "sh", "-c", "cd \"$0\" && exec \"$@\"", folder,
             conmon, "--api-version", "1", "--cid", id, "--cuuid", id, "--name", id,
-            "--runtime", wrapperPath, "--bundle", folder, "--exit-dir", "\(settings.folder)/exits",
+            "--runtime", wrapper, "--bundle", folder, "--exit-dir", "\(settings.folder)/exits",
             "--container-pidfile", "\(folder)/container.pid",
             "--conmon-pidfile", "\(folder)/monitor.pid",
             "--log-path", "k8s-file:\(logPath(id))",

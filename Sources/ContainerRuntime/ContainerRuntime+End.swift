@@ -22,7 +22,7 @@ extension ContainerRuntime {
                 advice: "use one such as SIGTERM")
         }
         if grace > .zero, record.stage == .started {
-            let result = try await runtime(["kill", id, signal])
+            let result = try await runtime(record.runtime, ["kill", id, signal])
             if result.exitCode == 0, await watcher.isReadable(end.number, within: grace) {
                 return await settle(record)
             }
@@ -46,24 +46,30 @@ extension ContainerRuntime {
 
     /// What `delete` does, for one who is already alone with the container.
     func remove(_ id: String) async throws {
-        let state = "\(settings.folder)/run/\(id)"
-        let leftovers = [bundlePath(id), exitPath(id), state]
+        let record = record(of: id)
+        let runtimes: [String?] =
+            record.map { [$0.runtime] } ?? [nil] + settings.runtimes.keys.sorted()
+        let states = runtimes.map { (runtime: $0, path: statePath($0, id)) }
+        let leftovers = [bundlePath(id), exitPath(id)] + states.map(\.path)
         guard leftovers.contains(where: { HostFiles.exists($0) }) else { return }
         watches.removeValue(forKey: id)?.cancel()
-        let record = record(of: id)
         if let record, record.monitor != nil {
             if running(record) != nil { try await kill(record) }
         } else {
             endHalfMade(id)
         }
-        if HostFiles.exists(state) {
-            let result = try await runtime(["delete", "--force", id])
-            if result.exitCode != 0 && HostFiles.exists("\(state)/status") {
+        for state in states where HostFiles.exists(state.path) {
+            let result = try await runtime(state.runtime, ["delete", "--force", id])
+            // crun's and runc's own notes; without them the runtime knows of no container.
+            let isKnown = ["status", "state.json"].contains {
+                HostFiles.exists("\(state.path)/\($0)")
+            }
+            if result.exitCode != 0 && isKnown {
                 throw RuntimeError(
                     .refused, "delete the container \(id)",
                     cause: ContainerRuntime.words(of: result))
             }
-            HostFiles.removeTree(state)
+            HostFiles.removeTree(state.path)
         }
         if let record {
             if isMonitored(record) { record.monitor?.open()?.signal(SIGKILL) }
@@ -87,7 +93,7 @@ extension ContainerRuntime {
     /// Sends SIGKILL, by the OCI runtime and then by the kernel, and waits for the end.
     func kill(_ record: ContainerRecord) async throws {
         guard let end = running(record) else { return await settle(record) }
-        _ = try? await runtime(["kill", record.id, "KILL"])
+        _ = try? await runtime(record.runtime, ["kill", record.id, "KILL"])
         if await !watcher.isReadable(end.number, within: .seconds(2)) {
             try Task.checkCancellation()
             end.signal(SIGKILL)

@@ -48,6 +48,7 @@ extension ContainerRuntime {
             environment: ContainerRuntime.merged(surroundings.environment, environment),
             workingDirectory: surroundings.workingDirectory, user: resolved.user,
             home: resolved.home, cgroupsPath: record.cgroupsPath,
+            furtherCapabilities: record.capabilities,
             openFilesMax: ContainerRuntime.openFilesMax,
             architecture: ContainerRuntime.architecture
         ).processConfiguration
@@ -56,16 +57,19 @@ extension ContainerRuntime {
         // By descriptor: arguments are for every user of the host to see, and a name would have to
         // be removed once the runtime has read it.
         let log = try ExecLog(descriptor: unnamedFile(""))
-        let session = try ExecSession(
-            descriptor: unnamedFile(""), processesPath: cgroups.processesPath(record.cgroupsPath),
+        execCount += 1
+        let session = ExecSession(
+            path: "\(settings.folder)/exec-\(execCount).pid",
+            processesPath: cgroups.processesPath(record.cgroupsPath),
             first: record.process?.pid ?? 1)
         let running = try await commands.start(
             [
-                wrapperPath, "--log=/proc/self/fd/4", "exec", "--pid-file=/proc/self/fd/5",
+                wrapperPath(record.runtime), "--log=/proc/self/fd/4", "exec",
+                "--pid-file=\(session.path)",
                 "--process", "/proc/self/fd/3", id,
             ],
             environment: ["PATH=\(RuntimeProgram.searchPath)"],
-            extraDescriptors: [file, log.descriptor, session.descriptor])
+            extraDescriptors: [file, log.descriptor])
         return ContainerCommand(running: running, log: log, session: session)
     }
 

@@ -61,14 +61,34 @@ package actor ContainerRuntime {
         try HostFiles.makeFolder(settings.folder, mode: 0o700)
         // The OCI runtime's state names processes of the boot it was written in.
         let boot = "\(settings.folder)/boot"
-        if HostFiles.text(boot) != bootID { HostFiles.removeTree("\(settings.folder)/run") }
+        if HostFiles.text(boot) != bootID {
+            for name in HostFiles.names(in: settings.folder)
+            where name == "run" || name.hasPrefix("run-") {
+                HostFiles.removeTree("\(settings.folder)/\(name)")
+            }
+        }
         try HostFiles.write(bootID, to: boot)
         for name in ["bundles", "exits", "logs", "run"] {
             try HostFiles.makeFolder("\(settings.folder)/\(name)", mode: 0o700)
         }
         try HostFiles.write(
-            ContainerRuntime.wrapper(settings: settings, runtime: runtime),
+            ContainerRuntime.wrapper(
+                settings: settings, runtime: runtime, state: "\(settings.folder)/run"),
             to: "\(settings.folder)/runtime", mode: 0o700)
+        // One that is not configured any more keeps its script: its containers must still end.
+        for (name, path) in settings.runtimes.sorted(by: { $0.key < $1.key })
+        where Naming.isRuntime(name) {
+            try HostFiles.makeFolder("\(settings.folder)/run-\(name)", mode: 0o700)
+            try HostFiles.write(
+                ContainerRuntime.wrapper(
+                    settings: settings, runtime: try ContainerRuntime.locate(path),
+                    state: "\(settings.folder)/run-\(name)"),
+                to: "\(settings.folder)/runtime-\(name)", mode: 0o700)
+        }
+        // Of commands that an earlier start of the agent had begun.
+        for name in HostFiles.names(in: settings.folder) where name.hasPrefix("exec-") {
+            unlink("\(settings.folder)/\(name)")
+        }
         for id in HostFiles.names(in: "\(settings.folder)/bundles") {
             let text = HostFiles.text("\(settings.folder)/bundles/\(id)/record")
             knownParents.formUnion(text.flatMap { ContainerRecord(text: $0) }?.cgroupParents ?? [])
@@ -90,7 +110,15 @@ package actor ContainerRuntime {
 
     nonisolated func exitPath(_ id: String) -> String { "\(settings.folder)/exits/\(id)" }
 
-    nonisolated var wrapperPath: String { "\(settings.folder)/runtime" }
+    /// The script that stands for a runtime; nil is the default one.
+    nonisolated func wrapperPath(_ runtime: String?) -> String {
+        "\(settings.folder)/runtime" + (runtime.map { "-\($0)" } ?? "")
+    }
+
+    /// Where a runtime keeps what it knows of a container.
+    nonisolated func statePath(_ runtime: String?, _ id: String) -> String {
+        "\(settings.folder)/run" + (runtime.map { "-\($0)" } ?? "") + "/\(id)"
+    }
 
     nonisolated func record(of id: String) -> ContainerRecord? {
         HostFiles.text("\(bundlePath(id))/record").flatMap { ContainerRecord(text: $0) }
@@ -100,12 +128,12 @@ package actor ContainerRuntime {
         try HostFiles.write(record.text, to: "\(bundlePath(record.id))/record")
     }
 
-    /// Runs the OCI runtime.
-    func runtime(_ arguments: [String], timeout: Duration = .seconds(30)) async throws
-        -> CommandResult
-    {
+    /// Runs an OCI runtime; nil is the default one.
+    func runtime(
+        _ name: String?, _ arguments: [String], timeout: Duration = .seconds(30)
+    ) async throws -> CommandResult {
         try await commands.run(
-            [wrapperPath] + arguments, environment: ["PATH=\(RuntimeProgram.searchPath)"],
+            [wrapperPath(name)] + arguments, environment: ["PATH=\(RuntimeProgram.searchPath)"],
             timeout: timeout)
     }
 
@@ -143,14 +171,18 @@ package actor ContainerRuntime {
     ///
     /// The agent and its monitors are the last that the kernel takes for want of memory. What they
     /// start in a container must not inherit that, whatever the runtime does about it.
-    private static func wrapper(settings: RuntimeSettings, runtime: String) -> String {
-        var words = [runtime, "--root", "\(settings.folder)/run"]
+    private static func wrapper(
+        settings: RuntimeSettings, runtime: String, state: String
+    ) -> String {
+        let isCrun = runtime.hasSuffix("/crun")
+        var words = [runtime, "--root", state]
         // Others, runc for one, use the cgroup files unless told otherwise.
-        if runtime.hasSuffix("/crun") { words.append("--cgroup-manager=cgroupfs") }
+        if isCrun { words.append("--cgroup-manager=cgroupfs") }
         let command = words.map { RuntimeProgram.quoted($0) }.joined(separator: " ")
         let start =
             "#!/bin/sh\necho \(RuntimeBundleDefaults.oomScoreAdjustment) > /proc/self/oom_score_adj\n"
-        guard let mount = settings.hybridCgroupMount else {
+        // runc takes a hybrid layout as it is.
+        guard let mount = settings.hybridCgroupMount, !runtime.hasSuffix("/runc") else {
             return start + "exec \(command) \"$@\"\n"
         }
         // The rest of the mounts are copied as they are, so bind mounts of the host are found.

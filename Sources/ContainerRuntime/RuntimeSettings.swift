@@ -6,6 +6,8 @@ package struct RuntimeSettings: Sendable, Equatable {
     package var folder: String
     /// The OCI runtime: a name in `PATH` or an absolute path.
     package var runtimePath: String
+    /// Further OCI runtimes by the names that specs know them by: absolute paths.
+    package var runtimes: [String: String]
     /// The monitor: a name in `PATH` or an absolute path.
     package var conmonPath: String
     /// A cgroup v2 mount beside v1 ones, unmounted in a private namespace before the runtime runs.
@@ -22,12 +24,14 @@ package struct RuntimeSettings: Sendable, Equatable {
     package var keptLogsMax: Int
 
     package init(
-        folder: String, runtimePath: String = "crun", conmonPath: String = "conmon",
+        folder: String, runtimePath: String = "crun", runtimes: [String: String] = [:],
+        conmonPath: String = "conmon",
         hybridCgroupMount: String? = nil, systemViewFolder: String = "/var/lib/lxcfs",
         logBytesMax: Int = 16 << 20, keptLogsMax: Int = 200
     ) {
         self.folder = folder
         self.runtimePath = runtimePath
+        self.runtimes = runtimes
         self.conmonPath = conmonPath
         self.hybridCgroupMount = hybridCgroupMount
         self.systemViewFolder = systemViewFolder

@@ -21,7 +21,7 @@ struct SpecReader {
             root, "",
             known: [
                 "service", "pool", "sets", "priority", "containers", "network", "placement",
-                "volumes",
+                "volumes", "runtime",
             ],
             later: SpecReader.laterService)
         var spec = ServiceSpec(name: "", containers: [])
@@ -37,6 +37,7 @@ struct SpecReader {
         if let node = fields["volumes"] {
             spec.volumes = list(node, "volumes") { $0.volume($1, $2) }
         }
+        spec.runtime = fields["runtime"].flatMap { text($0, "runtime") }
         return spec
     }
 
@@ -91,7 +92,11 @@ struct SpecReader {
 extension SpecReader {
     private mutating func container(_ node: YAMLNode, _ path: String) -> ContainerSpec {
         let fields = mapping(
-            node, path, known: ["name", "image", "command", "env", "cpu", "memory", "pids", "io"],
+            node, path,
+            known: [
+                "name", "image", "command", "env", "cpu", "memory", "pids", "io", "devices",
+                "capabilities",
+            ],
             later: SpecReader.laterContainer)
         var spec = ContainerSpec(name: "", image: "")
         spec.name =
@@ -108,6 +113,14 @@ extension SpecReader {
         if let memory = fields["memory"] { spec.memory = self.memory(memory, path + ".memory") }
         set(&spec.pidsMax, fields["pids"].flatMap { wholeNumber($0, path + ".pids") })
         if let io = fields["io"] { spec.io = self.io(io, path + ".io") }
+        if let devices = fields["devices"] {
+            spec.devices = list(devices, path + ".devices") { $0.text($1, $2) ?? "" }
+        }
+        if let names = fields["capabilities"] {
+            spec.capabilities = list(names, path + ".capabilities") {
+                LinuxCapability.plain($0.text($1, $2) ?? "")
+            }
+        }
         return spec
     }
 

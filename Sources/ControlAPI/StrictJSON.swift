@@ -168,7 +168,8 @@ func exampleService() -> ServiceSpec {
                 memory: MemorySpec(softBytes: 1),
                 io: IOSpec(
                     weight: 1, readBytesPerSecond: 1, writeBytesPerSecond: 1,
-                    readOperationsPerSecond: 1, writeOperationsPerSecond: 1))
+                    readOperationsPerSecond: 1, writeOperationsPerSecond: 1),
+                devices: ["/dev/fuse"], capabilities: ["NET_RAW"])
         ],
         network: NetworkSpec(
             egress: exampleBandwidth, ingress: exampleBandwidth,
@@ -179,13 +180,23 @@ func exampleService() -> ServiceSpec {
                 name: "data", sizeBytes: 1, mount: "/data", fileSystem: .ext4,
                 backup: BackupSpec(
                     everySeconds: 1, to: "peers", drillSeconds: 1, restoreOnLossSeconds: 1))
-        ])
+        ], runtime: "crun")
 }
 
 /// New limits with every optional filled: the known keys of their JSON form.
 func exampleResize() -> ServiceResize {
-    ServiceResize(
+    var resize = ServiceResize(
         container: "app", cpuRequestMillicores: 1, cpuLimitMillicores: 1, memoryRequestBytes: 1,
         memoryLimitBytes: 1, pidsMax: 1, egressBitsPerSecond: 1, ingressBitsPerSecond: 1,
         volumes: [VolumeSize(name: "data", sizeBytes: 1)])
+    resize.cpuBurstMillicores = 1
+    resize.cores = .shared
+    resize.memorySoftBytes = 1
+    resize.memorySwapBytes = 1
+    resize.ioWeight = 1
+    resize.ioReadBytesPerSecond = 1
+    resize.ioWriteBytesPerSecond = 1
+    resize.ioReadOperationsPerSecond = 1
+    resize.ioWriteOperationsPerSecond = 1
+    return resize
 }

@@ -138,6 +138,12 @@ package struct HostView: Codable, Hashable, Sendable {
     package var agentVersion: String
     /// Counts its agent's starts: milliseconds since 1970 at the last one.
     package var bootEpoch: UInt64
+    /// The OCI runtimes that sets may name.
+    package var runtimes: [String]?
+    /// The device files that containers may have.
+    package var devices: [String]?
+    /// The capabilities that containers may have on top of the usual ones.
+    package var capabilities: [String]?
 
     package init(
         id: String,
@@ -161,7 +167,10 @@ package struct HostView: Codable, Hashable, Sendable {
         volumes: [VolumeRoomView] = [],
         sets: Int,
         agentVersion: String,
-        bootEpoch: UInt64
+        bootEpoch: UInt64,
+        runtimes: [String]? = nil,
+        devices: [String]? = nil,
+        capabilities: [String]? = nil
     ) {
         self.id = id
         self.name = name
@@ -185,6 +194,9 @@ package struct HostView: Codable, Hashable, Sendable {
         self.sets = sets
         self.agentVersion = agentVersion
         self.bootEpoch = bootEpoch
+        self.runtimes = runtimes
+        self.devices = devices
+        self.capabilities = capabilities
     }
 }
 

@@ -112,13 +112,6 @@ enum DiskLookup {
 }
 
 extension BlockDevice {
-    /// Takes a device number of stat(2) apart (makedev(3)).
-    init(number: UInt64) {
-        self.init(
-            major: Int((number >> 8) & 0xfff | (number >> 32) & ~0xfff & 0xffff_ffff),
-            minor: Int(number & 0xff | (number >> 12) & ~0xff & 0xffff_ffff))
-    }
-
     /// Reads `8:0`; nil when it is something else.
     init?(text: String) {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)

@@ -306,6 +306,13 @@ package struct BlockDevice: Hashable, Sendable, Comparable, CustomStringConverti
         self.minor = minor
     }
 
+    /// From the number that stat(2) gives, as the C library packs it (makedev(3)).
+    package init(number: UInt64) {
+        self.init(
+            major: Int((number >> 8) & 0xfff | (number >> 32) & ~0xfff & 0xffff_ffff),
+            minor: Int(number & 0xff | (number >> 12) & ~0xff & 0xffff_ffff))
+    }
+
     /// As the kernel writes it: `8:0`.
     package var description: String { "\(major):\(minor)" }
 

@@ -64,6 +64,39 @@ package struct RuntimeBundle: Hashable, Sendable {
         }
     }
 
+    /// A device file of the host that the container may open.
+    package struct DeviceFile: Hashable, Sendable {
+        /// Where it is, on the host and in the container.
+        package var path: String
+        /// True for a block device, false for a character device.
+        package var isBlock: Bool
+        /// The driver's number.
+        package var major: Int
+        /// The device's number.
+        package var minor: Int
+        /// Its permissions, as of chmod(1).
+        package var mode: Int
+        /// The owner's number.
+        package var uid: UInt32
+        /// The group's number.
+        package var gid: UInt32
+
+        package init(
+            path: String, isBlock: Bool, major: Int, minor: Int, mode: Int = 0o666,
+            uid: UInt32 = 0, gid: UInt32 = 0
+        ) {
+            self.path = path
+            self.isBlock = isBlock
+            self.major = major
+            self.minor = minor
+            self.mode = mode
+            self.uid = uid
+            self.gid = gid
+        }
+
+        fileprivate var type: JSONText { .text(isBlock ? "b" : "c") }
+    }
+
     /// The set it belongs to; its name is the host name.
     package var slot: SlotID
     /// The container's name within the set.
@@ -92,6 +125,10 @@ package struct RuntimeBundle: Hashable, Sendable {
     package var fileMounts: [FileMount]
     /// The set's volumes.
     package var volumeMounts: [VolumeMount]
+    /// Device files that it may open beside the usual ones.
+    package var deviceFiles: [DeviceFile]
+    /// Capabilities beside the usual ones, without `CAP_`.
+    package var furtherCapabilities: [String]
     /// The limit of open files, soft and hard.
     package var openFilesMax: Int
     /// How likely the kernel's out-of-memory killer takes it: -1,000 never to 1,000 first.
@@ -105,6 +142,7 @@ package struct RuntimeBundle: Hashable, Sendable {
         user: User = User(), home: String = "/", networkNamespacePath: String = "",
         cgroupsPath: String, limits: RuntimeLimits = RuntimeLimits(),
         fileMounts: [FileMount] = [], volumeMounts: [VolumeMount] = [],
+        deviceFiles: [DeviceFile] = [], furtherCapabilities: [String] = [],
         openFilesMax: Int = RuntimeBundleDefaults.openFilesMax,
         oomScoreAdjustment: Int = RuntimeBundleDefaults.oomScoreAdjustment,
         architecture: SeccompArchitecture
@@ -123,6 +161,8 @@ package struct RuntimeBundle: Hashable, Sendable {
         self.limits = limits
         self.fileMounts = fileMounts
         self.volumeMounts = volumeMounts
+        self.deviceFiles = deviceFiles
+        self.furtherCapabilities = furtherCapabilities
         self.openFilesMax = openFilesMax
         self.oomScoreAdjustment = oomScoreAdjustment
         self.architecture = architecture
@@ -165,7 +205,9 @@ package struct RuntimeBundle: Hashable, Sendable {
     }
 
     private var process: JSONText {
-        let capabilities = JSONText.texts(RuntimeBundleDefaults.capabilities)
+        let further = furtherCapabilities.map { "CAP_\($0)" }
+            .filter { !RuntimeBundleDefaults.capabilities.contains($0) }
+        let capabilities = JSONText.texts(RuntimeBundleDefaults.capabilities + further)
         let files = JSONText.number(openFilesMax)
         return .object([
             .init("terminal", .bool(false)),
@@ -227,18 +269,24 @@ package struct RuntimeBundle: Hashable, Sendable {
     }
 
     private var linux: JSONText {
-        .object([
-            .init("namespaces", .array(namespaces)),
-            .init("cgroupsPath", .text(cgroupsPath)),
-            .init("resources", resources),
-            .init(
-                "sysctl",
-                .object(
-                    RuntimeBundleDefaults.kernelSettings.map { .init($0.name, .text($0.value)) })),
-            .init("seccomp", SeccompProfile.json(for: architecture)),
-            .init("maskedPaths", .texts(RuntimeBundleDefaults.maskedPaths)),
-            .init("readonlyPaths", .texts(RuntimeBundleDefaults.readOnlyPaths)),
-        ])
+        let files: [JSONText.Member] =
+            deviceFiles.isEmpty ? [] : [.init("devices", .array(deviceNodes))]
+        return .object(
+            [
+                .init("namespaces", .array(namespaces)),
+                .init("cgroupsPath", .text(cgroupsPath)),
+                .init("resources", resources),
+                .init(
+                    "sysctl",
+                    .object(
+                        RuntimeBundleDefaults.kernelSettings.map { .init($0.name, .text($0.value)) }
+                    )),
+                .init(
+                    "seccomp",
+                    SeccompProfile.json(for: architecture, capabilities: furtherCapabilities)),
+                .init("maskedPaths", .texts(RuntimeBundleDefaults.maskedPaths)),
+                .init("readonlyPaths", .texts(RuntimeBundleDefaults.readOnlyPaths)),
+            ] + files)
     }
 
     /// New namespaces of every kind but the network, which the set's containers share.
@@ -285,5 +333,24 @@ package struct RuntimeBundle: Hashable, Sendable {
                 members.append(.init("access", .text("rwm")))
                 return .object(members)
             }
+            + deviceFiles.map { device in
+                .object([
+                    .init("allow", .bool(true)), .init("type", device.type),
+                    .init("major", .number(device.major)), .init("minor", .number(device.minor)),
+                    .init("access", .text("rwm")),
+                ])
+            }
+    }
+
+    /// The files that the runtime makes in the container's `/dev`.
+    private var deviceNodes: [JSONText] {
+        deviceFiles.map { device in
+            .object([
+                .init("path", .text(device.path)), .init("type", device.type),
+                .init("major", .number(device.major)), .init("minor", .number(device.minor)),
+                .init("fileMode", .number(device.mode)),
+                .init("uid", .number(Int(device.uid))), .init("gid", .number(Int(device.gid))),
+            ])
+        }
     }
 }

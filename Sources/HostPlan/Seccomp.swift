@@ -44,20 +44,27 @@ package enum SeccompProfile {
     /// PER_LINUX, PER_LINUX32, UNAME26, the latter two together, and 0xFFFFFFFF (personality(2)).
     private static let personalities = [0, 8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF]
 
-    /// The `linux.seccomp` object.
-    package static func json(for architecture: SeccompArchitecture) -> JSONText {
+    /// The `linux.seccomp` object; capabilities on top of the usual ones bring their calls along.
+    package static func json(
+        for architecture: SeccompArchitecture, capabilities: [String] = []
+    ) -> JSONText {
         .object([
             .init("defaultAction", .text("SCMP_ACT_ERRNO")),
             .init("defaultErrnoRet", .number(notImplemented)),
             .init("architectures", .texts(architecture.names)),
-            .init("syscalls", .array(rules(for: architecture))),
+            .init("syscalls", .array(rules(for: architecture, capabilities))),
         ])
     }
 
-    private static func rules(for architecture: SeccompArchitecture) -> [JSONText] {
-        [
-            rule(SeccompCalls.allowed(on: architecture), "SCMP_ACT_ALLOW"),
-            rule(SeccompCalls.withheld, "SCMP_ACT_ERRNO", number: notPermitted),
+    private static func rules(
+        for architecture: SeccompArchitecture, _ capabilities: [String]
+    ) -> [JSONText] {
+        let granted = capabilities.flatMap { SeccompCalls.granted(by: $0) }
+        return [
+            rule((SeccompCalls.allowed(on: architecture) + granted).sorted(), "SCMP_ACT_ALLOW"),
+            rule(
+                SeccompCalls.withheld.filter { !granted.contains($0) }, "SCMP_ACT_ERRNO",
+                number: notPermitted),
             // Its flags lie in memory, where a filter cannot look: C libraries fall back to clone.
             rule(["clone3"], "SCMP_ACT_ERRNO", number: notImplemented),
             rule(

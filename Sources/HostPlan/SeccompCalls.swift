@@ -17,6 +17,35 @@ enum SeccompCalls {
         return groups.flatMap { words($0) }.sorted()
     }
 
+    /// What a capability is for beyond what every container may call: what is withheld from others.
+    static func granted(by capability: String) -> [String] {
+        switch capability {
+        case "SYS_ADMIN":
+            words(
+                """
+                fanotify_init fanotify_mark fsconfig fsmount fsopen fspick lookup_dcookie mount
+                mount_setattr move_mount open_tree quotactl quotactl_fd setdomainname sethostname
+                setns syslog umount umount2 unshare
+                """)
+        case "BPF": ["bpf"]
+        case "DAC_READ_SEARCH": ["open_by_handle_at"]
+        case "PERFMON": ["perf_event_open"]
+        case "SYSLOG": ["syslog"]
+        case "SYS_BOOT": words("kexec_file_load kexec_load reboot")
+        case "SYS_MODULE": words("delete_module finit_module init_module")
+        case "SYS_NICE":
+            words(
+                "get_mempolicy mbind migrate_pages move_pages set_mempolicy set_mempolicy_home_node"
+            )
+        case "SYS_PACCT": ["acct"]
+        case "SYS_PTRACE": words("kcmp pidfd_getfd process_madvise")
+        case "SYS_RAWIO": words("ioperm iopl")
+        case "SYS_TIME": words("clock_settime clock_settime64 settimeofday stime")
+        case "SYS_TTY_CONFIG": ["vhangup"]
+        default: []
+        }
+    }
+
     /// What exists but is withheld, whatever capabilities a program thinks it has, sorted.
     static var withheld: [String] { words(refused).sorted() }
 

@@ -30,7 +30,7 @@ extension Peer {
         let registration = HostRegistration(
             id: id, bootEpoch: bootEpoch, name: facts.name, address: address,
             capacity: facts.capacity, zone: facts.zone, pool: facts.pool,
-            agentVersion: facts.agentVersion)
+            agentVersion: facts.agentVersion, abilities: facts.abilities)
         if let known = state.host(id), known.registration == registration {
             hosted.registrationRetryAt = nil
             return

@@ -242,6 +242,11 @@ struct ObstacleCount {
             let need = volumeClass == .lvm ? room.poolBytes : room.diskBytes
             return "\(isOne ? "lacks" : "lack") room for \(volumeClass.rawValue) volumes (need "
                 + "\(Quantity.display(bytes: need)))"
+        case .lacksRuntime(let name): return "\(isOne ? "has" : "have") no runtime \(name)"
+        case .forbidsDevice(let device):
+            return "\(isOne ? "does" : "do") not allow the device \(device)"
+        case .forbidsCapability(let name):
+            return "\(isOne ? "does" : "do") not allow the capability \(name)"
         case .lacksSets:
             return isOne ? "holds as many sets as it takes" : "hold as many sets as they take"
         }

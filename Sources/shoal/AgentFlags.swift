@@ -55,6 +55,18 @@ struct AgentFlags: ParsableArguments {
     var datacenterNetworks: String?
     @Option(help: ArgumentHelp("The OCI runtime.", valueName: "program"))
     var runtime: String?
+    @Option(
+        help: ArgumentHelp(
+            "Further OCI runtimes, such as runsc=/usr/local/bin/runsc.", valueName: "list"))
+    var runtimes: String?
+    @Option(
+        help: ArgumentHelp(
+            "Devices that containers may have, such as /dev/fuse.", valueName: "list"))
+    var allowDevices: String?
+    @Option(
+        help: ArgumentHelp(
+            "Capabilities that containers may have, such as NET_RAW.", valueName: "list"))
+    var allowCapabilities: String?
     @Option(help: ArgumentHelp("The containers' monitor.", valueName: "program"))
     var monitor: String?
     @Option(help: ArgumentHelp("LVM thin pool for volumes.", valueName: "group/pool"))
@@ -75,7 +87,8 @@ struct AgentFlags: ParsableArguments {
             "bandwidth": bandwidth, "reserved-cores": reservedCores,
             "sets-max": setsMax, "cgroup-root": cgroupRoot, "bridge": bridge,
             "cluster-network": clusterNetwork, "datacenter-networks": datacenterNetworks,
-            "runtime": runtime, "monitor": monitor,
+            "runtime": runtime, "runtimes": runtimes, "allow-devices": allowDevices,
+            "allow-capabilities": allowCapabilities, "monitor": monitor,
             "thin-pool": thinPool, "keep-deleted": keepDeleted, "volume-space": volumeSpace,
         ]
         return all.compactMapValues { $0 }

@@ -18,6 +18,8 @@ struct ResizeCommand: AsyncParsableCommand {
               shoal resize web --container app --cpu 500m --cpu-request 250m
               shoal resize web --ingress unlimited
               shoal resize db --volume data=20Gi
+              shoal resize db --io-write 20MBps --io-read unlimited --io-weight 200
+              shoal resize db --cores dedicated --cpu 2 --burst 500m --swap 256Mi
             """)
 
     @OptionGroup var connection: ConnectionOptions
@@ -29,10 +31,28 @@ struct ResizeCommand: AsyncParsableCommand {
     var cpu: QuantityOption?
     @Option(help: "The CPU that is set aside; never above the limit.")
     var cpuRequest: QuantityOption?
+    @Option(help: "CPU that may be saved up for one period above the limit; 0 for none.")
+    var burst: QuantityOption?
+    @Option(help: "Which cores: shared, or dedicated (as many as the CPU limit says).")
+    var cores: CoreOption?
     @Option(help: "The memory limit, such as 512Mi.")
     var memory: QuantityOption?
     @Option(help: "The memory that is set aside; never above the limit.")
     var memoryRequest: QuantityOption?
+    @Option(help: "The memory from which on it is reclaimed, such as 256Mi, or unlimited.")
+    var softMemory: QuantityOption?
+    @Option(help: "Swap beyond the memory limit, such as 256Mi; 0 for none.")
+    var swap: QuantityOption?
+    @Option(help: "The weight on a contended disk, 1 to 1000.")
+    var ioWeight: Int?
+    @Option(help: "The most it may read of its disk, such as 20MBps, or unlimited.")
+    var ioRead: QuantityOption?
+    @Option(help: "The most it may write to its disk, such as 20MBps, or unlimited.")
+    var ioWrite: QuantityOption?
+    @Option(help: "The most reads in a second, such as 500, or unlimited.")
+    var ioReadOperations: QuantityOption?
+    @Option(help: "The most writes in a second, such as 500, or unlimited.")
+    var ioWriteOperations: QuantityOption?
     @Option(help: "The most processes and threads.")
     var pids: Int?
     @Option(help: "The most a set may send, such as 50Mbit, or unlimited.")
@@ -61,8 +81,25 @@ struct ResizeCommand: AsyncParsableCommand {
         return sizes.isEmpty ? nil : sizes
     }
 
+    private func addLaterLimits(to resize: inout ServiceResize) throws {
+        resize.cpuBurstMillicores = try burst?.read(Quantity.millicores, "--burst")
+        resize.cores = cores?.cores
+        resize.memorySoftBytes = try softMemory?.readLimit(Quantity.bytes, "--soft-memory")
+        resize.memorySwapBytes = try swap?.read(Quantity.bytes, "--swap")
+        resize.ioWeight = ioWeight
+        resize.ioReadBytesPerSecond = try ioRead?.readLimit(Quantity.bytesPerSecond, "--io-read")
+        resize.ioWriteBytesPerSecond = try ioWrite?.readLimit(
+            Quantity.bytesPerSecond, "--io-write")
+        resize.ioReadOperationsPerSecond = try ioReadOperations?.readCount("--io-read-operations")
+        resize.ioWriteOperationsPerSecond = try ioWriteOperations?.readCount(
+            "--io-write-operations")
+        if let ioWeight, !SpecLimits.ioWeight.contains(ioWeight) {
+            throw ValidationError("--io-weight: \(ioWeight) is not a number from 1 to 1000")
+        }
+    }
+
     mutating func run() async throws {
-        let resize = ServiceResize(
+        var resize = ServiceResize(
             container: container,
             cpuRequestMillicores: try cpuRequest?.read(Quantity.millicores, "--cpu-request"),
             cpuLimitMillicores: try cpu?.read(Quantity.millicores, "--cpu"),
@@ -70,6 +107,7 @@ struct ResizeCommand: AsyncParsableCommand {
             memoryLimitBytes: try memory?.read(Quantity.bytes, "--memory"), pidsMax: pids,
             egressBitsPerSecond: try egress?.readRate("--egress"),
             ingressBitsPerSecond: try ingress?.readRate("--ingress"), volumes: try volumeSizes())
+        try addLaterLimits(to: &resize)
         let client = connection.client
         let result = try await client.resize(service: service, resize)
         if wait {
@@ -83,6 +121,16 @@ struct ResizeCommand: AsyncParsableCommand {
         }
         let verb = result.outcome == .unchanged ? "has these limits already" : "has new limits"
         Output.standardOutput("\(service) \(verb) (revision \(result.revision))\n")
+    }
+}
+
+/// A class of cores.
+struct CoreOption: ExpressibleByArgument {
+    let cores: CoreClass
+
+    init?(argument: String) {
+        guard let cores = CoreClass(rawValue: argument) else { return nil }
+        self.cores = cores
     }
 }
 
@@ -102,6 +150,27 @@ struct QuantityOption: ExpressibleByArgument {
         } catch {
             throw ValidationError("\(option): \(error)")
         }
+    }
+
+    /// A limit; `unlimited` is 0, which is no limit in itself.
+    func readLimit(
+        _ quantity: (String) throws(QuantityError) -> Int, _ option: String
+    ) throws -> Int {
+        if text == "unlimited" { return 0 }
+        let amount = try read(quantity, option)
+        guard amount > 0 else {
+            throw ValidationError("\(option): 0 allows nothing; write unlimited for no limit")
+        }
+        return amount
+    }
+
+    /// A whole number; `unlimited` is 0.
+    func readCount(_ option: String) throws -> Int {
+        if text == "unlimited" { return 0 }
+        guard let count = Int(text), count > 0 else {
+            throw ValidationError("\(option): \(text) is no whole number above 0, nor unlimited")
+        }
+        return count
     }
 
     /// A rate in bits per second; `unlimited` is 0.

@@ -23,7 +23,9 @@ struct ConfigurationTests {
         "sets-max": "17", "cgroup-root": "other", "bridge": "br7",
         "bandwidth": "900Mbit",
         "cluster-network": "10.128.0.0/12", "datacenter-networks": "10.0.0.0/8,192.168.0.0/16",
-        "runtime": "runc", "monitor": "/opt/conmon",
+        "runtime": "runc", "runtimes": "runsc=/opt/runsc,kata=/opt/kata",
+        "allow-devices": "/dev/fuse,/dev/net/tun", "allow-capabilities": "NET_RAW,CAP_MKNOD",
+        "monitor": "/opt/conmon",
         "thin-pool": "vg0/pool", "keep-deleted": "36h", "volume-space": "200GiB",
     ]
 

@@ -1,6 +1,8 @@
 import Base
 import ClusterModel
 import ContainerRuntime
+import EventLoop
+import Foundation
 import Glibc
 import HostPlan
 import Testing
@@ -37,7 +39,50 @@ struct ReadingTests {
             placementIndex: LogIndex(.max), rootPath: "/a b/c", cgroupsPath: "/s/w",
             stopSignal: "SIGQUIT", bootID: "b", stage: .started,
             process: ProcessIdentity(pid: 12, startTicks: .max),
-            monitor: ProcessIdentity(pid: 13, startTicks: 4), cgroupParents: ["/x", "/y z"])
+            monitor: ProcessIdentity(pid: 13, startTicks: 4), cgroupParents: ["/x", "/y z"],
+            runtime: "runc", capabilities: ["MKNOD", "NET_RAW"])
+    }
+
+    @Test("a runtime that has no command line is told by its version, others are fine")
+    func runtimeVersions() {
+        for text in ["crun version 1.8.1\ncommit: x\n", "runc version 1.1.5\n", "", "kata"] {
+            #expect(RuntimeDetection.problem(inVersion: text) == nil)
+        }
+        #expect(RuntimeDetection.problem(inVersion: "kata-runtime  : 1.13.0\n   commit : x") == nil)
+        #expect(
+            RuntimeDetection.problem(inVersion: "kata-runtime  : 3.2.0\n   commit : x")?
+                .contains("Kata Containers 3.2.0") == true)
+    }
+
+    @Test("programs that answer are found by name; what is configured and does not is told")
+    func runtimesFound() async throws {
+        let folder = "/tmp/shoalt-runtimes-\(getpid())"
+        mkdir(folder, 0o755)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        for (name, text) in [
+            ("good", "echo runsc version release-20240101"), ("broken", "exit 3"),
+            ("kata", "echo 'kata-runtime  : 3.2.0'"),
+        ] {
+            try Data("#!/bin/sh\n\(text)\n".utf8).write(
+                to: URL(fileURLWithPath: "\(folder)/\(name)"))
+            chmod("\(folder)/\(name)", 0o755)
+        }
+        let loop = try EventLoop(name: "test")
+        defer { loop.stop() }
+        let found = await RuntimeDetection.find(
+            configured: [
+                "runsc": "\(folder)/good", "broken": "\(folder)/broken",
+                "kata": "\(folder)/kata", "gone": "\(folder)/gone",
+            ], commands: CommandRunner(loop: loop))
+        #expect(found.runtimes["runsc"] == "\(folder)/good")
+        for name in ["broken", "kata", "gone"] {
+            #expect(found.runtimes[name] == nil)
+            #expect(found.notices.contains { $0.hasPrefix("runtimes: \(name) is not offered") })
+        }
+        #expect(found.notices.count == 3)
+        // What is installed is found without being named.
+        let crun = FileManager.default.isExecutableFile(atPath: "/usr/bin/crun")
+        #expect(!crun || found.runtimes["crun"] != nil)
     }
 
     @Test("a record reads back as written; any part of it is none")

@@ -19,7 +19,7 @@ private let badFiles: [BadFile] = [
         name: "an unknown key names the nearest",
         yaml: "service: web\nreplicas: 3\nprioritty: 5\n" + container,
         problems: [
-            "2:1 replicas unknown key 'replicas'; known here: containers, network, placement, pool, priority, service, sets, volumes",
+            "2:1 replicas unknown key 'replicas'; known here: containers, network, placement, pool, priority, runtime, service, sets, volumes",
             "3:1 prioritty unknown key 'prioritty'; did you mean 'priority'?",
         ]),
     BadFile(

@@ -53,6 +53,28 @@ expect_equal "the revision in force everywhere" "2 2 2" \
     "$(shoal 1 sets live --json | jq -r '[.[].limitsRevision] | join(" ")')"
 expect_match "the same again" 'already' "$(shoal 1 resize live --cpu 700m)"
 
+# --- the other limits ---------------------------------------------------------------------------
+expect "resize of soft memory, swap and burst" shoal 1 resize live --soft-memory 64Mi --burst 100m --swap 0
+expect_equal "soft limit in the kernel" $((64 << 20)) "$(cgroup_file "$host" "$first/app" memory memory.soft_limit_in_bytes memory.high)"
+expect "resize of a disk's limits" shoal 1 resize live --io-write 20MBps --io-read-operations 500 --io-weight 200
+# No entry where the data folder has no disk of its own to limit, which the log then says.
+io_entries() { cgroup_file "$host" "$first/app" blkio blkio.throttle.write_bps_device io.max; }
+if grep -q "not on one disk" "$RUN/h$host.log"; then
+    skipped "caps of a disk" "the data folder is on no disk whose use the kernel limits"
+else
+    expect_match "cap in the kernel" 20000000 "$(io_entries)"
+    expect "lifting it" shoal 1 resize live --io-write unlimited --io-read-operations unlimited
+    expect_equal "caps after that" none "$(io_entries | grep -v 'wbps=max' | grep -q . && io_entries || echo none)"
+fi
+expect "lifting the soft limit" shoal 1 resize live --soft-memory unlimited
+same_processes "changes of the other limits"
+wrong() { ! shoal 1 resize live "$@" > "$WORK/out" 2> "$WORK/err"; }
+expect "no limit at all is refused as 0" wrong --io-write 0
+expect_match "with what to write" 'write unlimited' "$(cat "$WORK/err")"
+expect "half a core cannot be dedicated" wrong --cores dedicated
+expect_match "with the rule" 'dedicated cores are whole' "$(cat "$WORK/err")"
+reached=$(set_field $first .revision)
+
 # --- refused as a whole: no room ----------------------------------------------------------------
 refused() { ! shoal 1 resize live "$@" > "$WORK/out" 2> "$WORK/err"; }
 expect "more than the hosts have is refused" refused --cpu 900 --cpu-request 900
@@ -62,12 +84,12 @@ expect "an unknown container is refused" refused --container none --pids 9
 expect_match "the container is named" "no container 'none'" "$(cat "$WORK/err")"
 expect "a negative limit is refused" refused --pids=-1
 expect "a limit that is no quantity is refused" refused --memory lots
-expect_equal "the revision after refusals" 2 "$(set_field $first .revision)"
+expect_equal "the revision after refusals" "$reached" "$(set_field $first .revision)"
 
 # --- refused by the host: the memory is in use --------------------------------------------------
 expect "the set fills memory" shoal 1 exec -n $first -- dd if=/dev/zero of=/dev/shm/full bs=1M count=40
 expect "a limit below what is in use is refused" refused --memory 24Mi --cpu 400m
-expect_match "with the figure" "live\\.0 on h$host keeps the limits of revision 2.*in use" "$(cat "$WORK/err")"
+expect_match "with the figure" "live\\.0 on h$host keeps the limits of revision $reached.*in use" "$(cat "$WORK/err")"
 same_processes "a refusal"
 expect_equal "memory limit after the refusal" $((160 << 20)) "$(limit_of)"
 expect_equal "quota after the refusal" 70000 "$(quota_of)"

@@ -1,5 +1,6 @@
 import Base
 import ClusterModel
+import Foundation
 import HostPlan
 import Testing
 
@@ -83,6 +84,41 @@ struct RuntimeBundleTests {
         #expect(first.contains("\"allow\": false") && first.contains("rwm"))
         #expect(devices.split(separator: "}").count(where: { $0.contains("true") }) == 8)
         #expect(!devices.contains("\"type\": \"b\""))
+    }
+
+    @Test("a device of the host is made and allowed, a capability is had with its calls")
+    func rights() {
+        var bundle = bundle()
+        #expect(!bundle.configuration.contains("fileMode"))
+        bundle.deviceFiles = [
+            .init(path: "/dev/fuse", isBlock: false, major: 10, minor: 229, mode: 0o600, gid: 7),
+            .init(path: "/dev/sdb", isBlock: true, major: 8, minor: 16),
+        ]
+        let text = bundle.configuration.split(whereSeparator: \.isWhitespace).joined()
+        #expect(
+            text.contains(
+                #"{"path":"/dev/fuse","type":"c","major":10,"minor":229,"fileMode":384,"uid":0,"gid":7}"#
+            ))
+        #expect(
+            text.contains(#"{"allow":true,"type":"b","major":8,"minor":16,"access":"rwm"}"#))
+        // After what denies all.
+        let denied = text.range(of: #""allow":false"#)?.lowerBound
+        let allowed = text.range(of: #""minor":229,"access""#)?.lowerBound
+        #expect(denied.map { denied in allowed.map { denied < $0 } == true } == true)
+
+        #expect(!text.contains("CAP_SYS_TIME"))
+        bundle.furtherCapabilities = ["SYS_TIME", "CHOWN"]
+        let process = bundle.processConfiguration
+        // Bounding, effective and permitted; what is usual is there once.
+        #expect(process.components(separatedBy: "CAP_SYS_TIME").count == 4)
+        #expect(process.components(separatedBy: "CAP_CHOWN").count == 4)
+        for (capabilities, count) in [([], 0), (["SYS_TIME"], 1)] {
+            let filter = SeccompProfile.json(for: .x86, capabilities: capabilities).rendered
+            let allowed = filter.components(separatedBy: "SCMP_ACT_ALLOW")[0]
+            #expect(allowed.components(separatedBy: "\"clock_settime\"").count == count + 1)
+            // Either allowed or withheld, never both.
+            #expect(filter.components(separatedBy: "\"clock_settime\"").count == 2)
+        }
     }
 
     @Test("a limit that is not given is not written")
