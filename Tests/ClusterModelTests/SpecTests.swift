@@ -393,9 +393,16 @@ import Wire
             let json = try JSONEncoder().encode(one)
             #expect(try JSONDecoder().decode(ServiceSpec.self, from: json) == one)
         }
-        // Version 2 ended with the class of the last volume.
+        // Version 2 ended with the class of the last volume, and each container with its disk limits.
         var bytes = spec.encoded
-        bytes.removeLast(4)
+        bytes.removeLast(5)
+        for position in spec.containers.indices.reversed() {
+            var marked = spec
+            marked.containers[position].devices = ["/dev/null"]
+            let place = zip(spec.encoded, marked.encoded).enumerated().first { $1.0 != $1.1 }
+            let offset = try #require(place?.offset)
+            bytes.removeSubrange(offset..<offset + 2)
+        }
         bytes[0] = 2
         #expect(try ServiceSpec(decoding: bytes) == spec)
         let json = #"{"name": "data", "sizeBytes": 64, "mount": "/d", "volumeClass": "loop"}"#
