@@ -4,6 +4,7 @@ import ClusterState
 import ContainerRuntime
 import ControlAPI
 import PeerCore
+import Synchronization
 import Transport
 import Wire
 
@@ -32,12 +33,25 @@ extension AgentBackend {
             throw ControlError(
                 .refused, "no set of \(request.service) has a host yet: \(slots[0].reason)")
         }
-        try await withThrowingTaskGroup(of: Void.self) { group in
+        let problems = await withTaskGroup(of: (any Error)?.self) { group in
             for placement in placed {
-                group.addTask { try await logs(from: placement, request, send: send) }
+                group.addTask {
+                    do {
+                        try await logs(from: placement, request, send: send)
+                        return nil
+                    } catch { return error }
+                }
             }
-            try await group.waitForAll()
+            // The others' lines come first: one host must not hide them.
+            return await group.reduce(into: [any Error]()) { problems, problem in
+                if let problem { problems.append(problem) }
+            }
         }
+        guard let first = problems.first else { return }
+        guard problems.count > 1, let refusal = first as? ControlError else { throw first }
+        throw ControlError(
+            refusal.code, "\(refusal.message); and \(problems.count - 1) more sets are missing",
+            next: refusal.next)
     }
 
     /// The log of one slot.
@@ -112,7 +126,7 @@ extension AgentBackend {
             for name in names {
                 let reader = await keeper.logReader(slot, name)
                 group.addTask {
-                    let count = min(tail ?? 1_000, 100_000)
+                    let count = min(tail ?? LogRequest.tailDefault, LogRequest.tailMax)
                     if follow {
                         let isHere: @Sendable () async -> Bool = {
                             await keeper.containers(of: slot) != nil
@@ -163,7 +177,9 @@ extension AgentBackend {
         try look.check(container: request.container, of: slot)
         let deliver: @Sendable (PeerExecFrame) async throws -> Void = { frame in
             switch frame {
-            case .standardOutput(let bytes): try await send(.standardOutput(bytes))
+            // Empty is the other host's question whether anybody listens.
+            case .standardOutput(let bytes):
+                if !bytes.isEmpty { try await send(.standardOutput(bytes)) }
             case .standardError(let bytes): try await send(.standardError(bytes))
             case .exit(let code): try await send(.exit(Int32(clamping: code)))
             }
@@ -314,18 +330,30 @@ extension AgentBackend {
             return try await channel.refuse("\(error)")
         }
         try await channel.send(PeerReply.ready)
+        let input = InputWatch()
         let reading = Task {
+            defer { input.end() }
             do {
                 // Goes on after the end of the input: only a reader sees that the asker is gone.
                 while let piece = try await channel.receive(PeerInputPiece.self) {
                     switch piece {
-                    case .bytes(let bytes): try? await running.write(bytes)
+                    case .bytes(let bytes): await input.handing { try? await running.write(bytes) }
                     case .end: await running.closeInput()
                     }
                 }
             } catch {
                 // The asker is gone; so goes the command.
                 running.end()
+            }
+        }
+        // While the command takes no input nothing is read either: then only writing shows that the
+        // asker is gone, and nothing written is nothing to it.
+        Task {
+            while await input.isOpenAfterPause() {
+                guard input.isStuck else { continue }
+                do { try await channel.send(PeerExecFrame.standardOutput([])) } catch {
+                    return running.end()
+                }
             }
         }
         try await forward(running) { try await channel.send($0) }
@@ -358,6 +386,31 @@ extension PeerChannel {
         } catch {
             throw ControlError(.refused, "\(error)")
         }
+    }
+}
+
+/// Whether a command's input is stuck because the command takes none.
+private final class InputWatch: Sendable {
+    private static let pause = Duration.seconds(1)
+    private let state = Mutex((since: ContinuousClock.Instant?.none, isOver: false))
+
+    /// True when what is being handed over has not been taken for a while.
+    var isStuck: Bool {
+        state.withLock { $0.since.map { $0 + InputWatch.pause <= .now } ?? false }
+    }
+
+    func handing(_ work: () async -> Void) async {
+        state.withLock { $0.since = .now }
+        await work()
+        state.withLock { $0.since = nil }
+    }
+
+    func end() { state.withLock { $0.isOver = true } }
+
+    /// Waits a while; false once there is no more input.
+    func isOpenAfterPause() async -> Bool {
+        try? await Task.sleep(for: InputWatch.pause)
+        return state.withLock { !$0.isOver }
     }
 }
 

@@ -145,8 +145,10 @@ extension AgentConfiguration {
         func text(_ key: String) -> String { texts[key] ?? "" }
         func optional(_ key: String) -> String? { text(key).isEmpty ? nil : text(key) }
         name = optional("name") ?? ProcessInfo.processInfo.hostName
-        guard (1...63).contains(name.utf8.count) else {
-            throw ConfigurationError("name: must have 1 to 63 characters")
+        guard AgentConfiguration.isHostName(name) else {
+            throw ConfigurationError(
+                "name: must have 1 to 63 letters, digits, hyphens, underscores or dots, not `\(name.prefix(80))`"
+            )
         }
         dataFolder = try AgentConfiguration.folder(text("data"), key: "data")
         socketPath = text("socket")
@@ -183,6 +185,13 @@ extension AgentConfiguration {
         do { volumeSpaceBytes = try optional("volume-space").map { try Quantity.bytes($0) } } catch
         {
             throw ConfigurationError("volume-space: \(error)")
+        }
+        if let millicores, millicores < 10 {
+            throw ConfigurationError("cpu: \(text("cpu")) is less than the 10m that any set needs")
+        }
+        if let memoryBytes, memoryBytes < 16 << 20 {
+            throw ConfigurationError(
+                "memory: \(text("memory")) is less than the 16Mi that any set needs")
         }
         reservedCores = try AgentConfiguration.reservedCores(text("reserved-cores"))
         guard let most = Int(text("sets-max")), (1...250).contains(most) else {
@@ -300,6 +309,13 @@ extension AgentConfiguration {
             throw ConfigurationError(
                 "\(key): \(name) must be 1 to 63 letters, digits, hyphens or underscores")
         }
+    }
+
+    private static func isHostName(_ name: String) -> Bool {
+        (1...63).contains(name.utf8.count)
+            && name.utf8.allSatisfy {
+                97...122 ~= $0 || 65...90 ~= $0 || 48...57 ~= $0 || [45, 46, 95].contains($0)
+            }
     }
 
     private static func readToken(_ path: String) throws(ConfigurationError) -> String {

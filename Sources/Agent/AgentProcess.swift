@@ -34,7 +34,8 @@ package enum AgentProcess {
 
         let hostLoop = try EventLoop(name: "host")
         let commands = CommandRunner(loop: hostLoop)
-        let host = try hostControl(configuration, instance, commands)
+        let host = try hostControl(configuration, instance, commands, ownPort: address.port)
+        try await host.claim()
         let offer = try await hostOffer(configuration, host)
         for notice in await host.protectAgent(wall: offer.wall)
             + (try await host.setWall(offer.wall))
@@ -197,7 +198,8 @@ package enum AgentProcess {
     }
 
     private static func hostControl(
-        _ configuration: AgentConfiguration, _ instance: String, _ commands: CommandRunner
+        _ configuration: AgentConfiguration, _ instance: String, _ commands: CommandRunner,
+        ownPort: UInt16
     ) throws -> HostControl {
         guard let network = IPv4Network(configuration.clusterNetwork) else {
             throw ConfigurationError(
@@ -210,7 +212,7 @@ package enum AgentProcess {
                 bridge: configuration.bridge, clusterNetwork: network,
                 datacenterNetworks: configuration.datacenterNetworks,
                 uplink: configuration.bandwidth, diskPaths: [configuration.dataFolder],
-                reservations: configuration.reservedCores), commands: commands)
+                reservations: configuration.reservedCores, ownPort: ownPort), commands: commands)
     }
 
     /// What the host offers at its start; a configuration that offers more is refused.

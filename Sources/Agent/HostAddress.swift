@@ -2,6 +2,7 @@ import Base
 import EventLoop
 import Foundation
 import Glibc
+import HostPlan
 
 /// Finds the address that peers are told to connect to.
 enum HostAddress {
@@ -40,23 +41,34 @@ enum HostAddress {
     ]
 
     private static func firstAddress() -> SocketAddress? {
+        interfaces().first { interface in
+            !bridges.contains { interface.name.hasPrefix($0) }
+        }.flatMap { SocketAddress(address: $0.address, port: defaultPort) }
+    }
+
+    /// This host's own IPv4 addresses beside loopback and that of its sets' bridge.
+    static func addresses(exceptOf bridge: String) -> [IPv4Address] {
+        interfaces().filter { $0.name != bridge }.compactMap { IPv4Address(bytes: $0.address) }
+    }
+
+    /// Interfaces that are up, with their IPv4 addresses; without loopback.
+    private static func interfaces() -> [(name: String, address: [UInt8])] {
         var list: UnsafeMutablePointer<ifaddrs>?
-        guard getifaddrs(&list) == 0 else { return nil }
+        guard getifaddrs(&list) == 0 else { return [] }
         defer { freeifaddrs(list) }
+        var found: [(name: String, address: [UInt8])] = []
         var next = list
         while let entry = next {
             next = entry.pointee.ifa_next
             let flags = Int32(bitPattern: entry.pointee.ifa_flags)
-            let name = String(cString: entry.pointee.ifa_name)
-            guard !bridges.contains(where: { name.hasPrefix($0) }), flags & Int32(IFF_UP) != 0,
-                flags & Int32(IFF_LOOPBACK) == 0,
+            guard flags & Int32(IFF_UP) != 0, flags & Int32(IFF_LOOPBACK) == 0,
                 let raw = entry.pointee.ifa_addr, raw.pointee.sa_family == UInt16(AF_INET)
             else { continue }
             let bytes = raw.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
                 withUnsafeBytes(of: $0.pointee.sin_addr) { Array($0) }
             }
-            return SocketAddress(address: bytes, port: defaultPort)
+            found.append((String(cString: entry.pointee.ifa_name), bytes))
         }
-        return nil
+        return found
     }
 }

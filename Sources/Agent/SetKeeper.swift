@@ -202,6 +202,13 @@ package actor SetKeeper {
                 "the cluster network \(network) has no subnet number \(subnetIndex): it has room for \(network.hostSubnetCount) hosts"
             )
         }
+        if let own = HostAddress.addresses(exceptOf: host.settings.bridge).first(where: {
+            subnet.contains($0)
+        }) {
+            throw AgentError(
+                "this host has the address \(own) itself, in the network \(subnet) of its sets: set cluster-network to one that no host is in, on every host"
+            )
+        }
         try await host.prepare(subnetIndex: subnetIndex)
         let existing = sets.values.compactMap { set in
             IPv4Address(bytes: set.record.address).map {

@@ -95,6 +95,14 @@ extension ReplicatedState {
 
     private func checkPorts(_ spec: ServiceSpec) throws(CommandRefusal) {
         for published in spec.network.publish {
+            if let host = hosts.first(where: {
+                Int($0.registration.address.port) == published.hostPort
+            }) {
+                throw CommandRefusal(
+                    .portTaken,
+                    "port \(published.hostPort) is where the agent on host \(host.name) talks to its "
+                        + "peers; choose another host port")
+            }
             let owner = services.first { other in
                 other.name != spec.name
                     && other.spec.network.publish.contains {

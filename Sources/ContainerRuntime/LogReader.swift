@@ -27,9 +27,9 @@ package struct LogReader: Sendable {
     /// A longer line is handed out in pieces of this size, in bytes.
     package static let lineBytesMax = 64 << 10
     /// The most lines that `tail` gives.
-    package static let tailLinesMax = 10_000
-    /// The most bytes that `tail` looks through.
-    package static let tailBytesMax = 8 << 20
+    package static let tailLinesMax = 100_000
+    /// The most bytes that `tail` looks through: all of a log, which is started afresh at 16 MiB.
+    package static let tailBytesMax = 32 << 20
     /// How often a follower looks for more.
     package static let pollInterval: Duration = .milliseconds(200)
 

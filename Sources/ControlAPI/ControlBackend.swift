@@ -79,8 +79,13 @@ package struct LogRequest: Hashable, Sendable {
     package var container: String?
     /// True to go on with lines as they come.
     package var follow: Bool
-    /// How many of the last lines of each container to begin with; nil is all that are kept.
+    /// How many of the last lines of each container to begin with; nil is `tailDefault`.
     package var tail: Int?
+
+    /// How many lines of each container are sent when nobody says how many.
+    package static let tailDefault = 1_000
+    /// The most lines of each container to begin with.
+    package static let tailMax = 100_000
 
     package init(
         service: String, ordinal: Int? = nil, container: String? = nil, follow: Bool = false,

@@ -13,7 +13,7 @@ extension ControlResponder {
         guard
             let logRequest = LogRequest(
                 target: items["target"] ?? "", follow: try items.flag("follow"),
-                tail: try items.number("tail", in: 0...1_000_000))
+                tail: try items.number("tail", in: 0...LogRequest.tailMax))
         else {
             throw ControlError(
                 .invalid, "target must be SERVICE, SLOT or SLOT/CONTAINER, such as web.3/app")

@@ -97,7 +97,9 @@ extension HostControl {
     /// Calls take effect in the order they were made.
     package func publish(_ backends: [PublishedBackend]) async throws {
         guard let plan else { throw HostControlError.notPrepared }
-        let script = plan.publishScript(backends, hasNumgen: capabilities.hasNumgen)
+        // What leads the peers' packets to a set takes the host out of its cluster.
+        let script = plan.publishScript(
+            backends.filter { $0.hostPort != settings.ownPort }, hasNumgen: capabilities.hasNumgen)
         let previous = lastPublish
         let task = Task {
             _ = await previous?.result

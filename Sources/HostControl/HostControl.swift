@@ -29,6 +29,8 @@ package actor HostControl {
 
     /// Who runs on which processors.
     var cores = CoreBook()
+    /// Descriptors that hold what this agent has claimed of the machine.
+    var claims: [Int32] = []
     let names: NetworkNames
     let commands: CommandRunner
     /// The network of this host; nil until `prepare` knows its subnet.
@@ -75,6 +77,8 @@ package actor HostControl {
             cgroups: cgroups, hasNumgen: false, hasTrafficControl: false,
             kernelRelease: try MachineFacts.read(layout: cgroups).kernelRelease)
     }
+
+    deinit { for claim in claims { close(claim) } }
 
     /// The machine's processors, memory and names.
     package func machineFacts() throws(HostControlError) -> MachineFacts {

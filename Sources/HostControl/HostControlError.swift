@@ -12,6 +12,8 @@ package enum HostControlError: Error, Sendable, CustomStringConvertible {
     case programMissing(program: String, package: String)
     /// The kernel cannot do what a rule needs.
     case kernelLacks(feature: String, cause: String)
+    /// Another agent on this machine has it.
+    case taken(what: String, setting: String)
     /// A set's or container's name could lead outside its folder.
     case badName(String)
     /// The cluster network has no /24 with this index.
@@ -49,6 +51,9 @@ package enum HostControlError: Error, Sendable, CustomStringConvertible {
                 + "`apt-get install \(package)` and start again"
         case .kernelLacks(let feature, let cause):
             "the kernel cannot do \(feature): \(cause); use a kernel that has it, as Debian's"
+        case .taken(let what, let setting):
+            "another agent on this machine has \(what): end it, or give this one another with "
+                + "--\(setting)"
         case .badName(let name):
             "`\(name)` is not the name of a set or container; names are a-z, 0-9 and `-`"
         case .noSubnet(let index, let count):

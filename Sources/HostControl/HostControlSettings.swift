@@ -29,12 +29,15 @@ package struct HostControlSettings: Sendable {
     package var diskPaths: [String]
     /// Groups beside ours that have cores to themselves, such as `machine.slice` of virtual machines.
     package var reservations: [CoreSetPlan.Reservation]
+    /// The port on which this agent's peers reach it: never led to a set; 0 for none.
+    package var ownPort: UInt16
 
     package init(
         cgroupRoot: String = "shoal", instance: String, bridge: String = "shoal0",
         clusterNetwork: IPv4Network = .clusterDefault, datacenterNetworks: [IPv4Network] = [],
         uplink: UplinkSetting = .unlimited, networkNamespace: String? = nil,
-        diskPaths: [String] = [], reservations: [CoreSetPlan.Reservation] = []
+        diskPaths: [String] = [], reservations: [CoreSetPlan.Reservation] = [],
+        ownPort: UInt16 = 0
     ) {
         self.cgroupRoot = cgroupRoot
         self.instance = instance
@@ -45,6 +48,7 @@ package struct HostControlSettings: Sendable {
         self.networkNamespace = networkNamespace
         self.diskPaths = diskPaths
         self.reservations = reservations
+        self.ownPort = ownPort
     }
 
     /// The most networks of the datacentre: each is a filter that every packet of some sets passes.

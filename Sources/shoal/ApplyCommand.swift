@@ -10,6 +10,7 @@ struct ApplyCommand: AsyncParsableCommand {
             EXAMPLES
               shoal apply -f web.yaml --dry-run    checks it, changes nothing
               shoal apply -f web.yaml --wait       returns when all its sets run
+              shoal apply -f web.yaml -f db.yaml   several files
               generate | shoal apply -f -          from standard input
 
             A FILE (several services: one document each, with --- between them)
@@ -35,18 +36,21 @@ struct ApplyCommand: AsyncParsableCommand {
 
     @OptionGroup var connection: ConnectionOptions
     @OptionGroup var waiting: WaitOptions
-    @Option(name: .shortAndLong, help: "The file; - is standard input.")
-    var file: String
+    @Option(name: .shortAndLong, help: "The file, or several of them; - is standard input.")
+    var file: [String]
     @Flag(help: "Only say what would happen.")
     var dryRun = false
 
     mutating func run() async throws {
-        let specs: [ServiceSpec]
-        do {
-            specs = try SpecFile.read(path: file)
-        } catch {
-            Output.report(error, file: file)
-            throw ExitCode(1)
+        // All are read before the first is applied.
+        var specs: [ServiceSpec] = []
+        for file in file {
+            do {
+                specs += try SpecFile.read(path: file)
+            } catch {
+                Output.report(error, file: file)
+                throw ExitCode(1)
+            }
         }
         let client = connection.client
         var results: [ApplyResult] = []

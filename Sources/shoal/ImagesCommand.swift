@@ -4,7 +4,7 @@ import ControlAPI
 /// `shoal images`.
 struct ImagesCommand: ListingCommand {
     static let configuration = CommandConfiguration(
-        commandName: "images", abstract: "Every image: its digest, its size, who has it.",
+        commandName: "images", abstract: "Every image: its digest, its size, whether it is on this host.",
         discussion: """
             EXAMPLES
               shoal images

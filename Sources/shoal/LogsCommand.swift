@@ -7,7 +7,9 @@ struct LogsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "logs", abstract: "What containers wrote, wherever they run.",
         discussion: """
-            Lines written to standard error go to standard error here too.
+            Lines written to standard error go to standard error here too. Without --tail it begins
+            with the last 1000 lines of each container. A container's log is started afresh at
+            16 MiB. Of a host that does not answer it says so at the end, and exits with 1.
 
             EXAMPLES
               shoal logs web               all sets of the service
@@ -20,7 +22,7 @@ struct LogsCommand: AsyncParsableCommand {
     var target: String
     @Flag(name: .shortAndLong, help: "Go on with lines as they come, until Ctrl-C.")
     var follow = false
-    @Option(help: "Begin with so many of each container's last lines.")
+    @Option(help: "Begin with so many of each container's last lines, at most 100000.")
     var tail: Int?
     @Flag(name: .shortAndLong, help: "Put the time before each line.")
     var timestamps = false
@@ -31,8 +33,8 @@ struct LogsCommand: AsyncParsableCommand {
         guard LogRequest(target: target) != nil else {
             throw ValidationError("'\(target)' is not SERVICE, SLOT or SLOT/CONTAINER")
         }
-        guard (0...1_000_000).contains(tail ?? 0) else {
-            throw ValidationError("--tail must be from 0 to 1000000")
+        guard (0...LogRequest.tailMax).contains(tail ?? 0) else {
+            throw ValidationError("--tail must be from 0 to \(LogRequest.tailMax)")
         }
     }
 

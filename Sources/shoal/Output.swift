@@ -20,10 +20,21 @@ enum Output {
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR || errno == EAGAIN { continue }
+            if count < 0, errno == EINTR { continue }
+            if count < 0, errno == EAGAIN {
+                // Somebody made it non-blocking; wait until it takes more.
+                var poll = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                _ = Glibc.poll(&poll, 1, 1_000)
+                continue
+            }
             guard count > 0 else {
                 // As a program that SIGPIPE ends, had it not been ignored: 128 + 13.
                 if descriptor == 1, errno == EPIPE { exit(141) }
+                if descriptor == 1 {
+                    standardError(
+                        "shoal: cannot write the output: \(String(cString: strerror(errno)))\n")
+                    exit(1)
+                }
                 return
             }
             rest = rest.dropFirst(count)

@@ -44,6 +44,7 @@ struct Waiting {
         let index = changes.map(\.index).max() ?? 0
         try await poll { client in
             missing = []
+            var trouble = ""
             var parts: [String] = []
             guard try await client.status().appliedIndex >= index else {
                 return (Waiting.notHeard, false)
@@ -60,6 +61,10 @@ struct Waiting {
                 }
                 let others = sets.filter { !running.contains($0) }
                 let done = running.count >= service.sets && others.isEmpty
+                // What may pass by itself is waited for, and said at once.
+                if let failed = others.first(where: { $0.isInTrouble }) {
+                    trouble = "\(failed.slot) \(failed.phase): \(failed.reason ?? "")"
+                }
                 parts.append("\(change.service): \(running.count) of \(service.sets) running")
                 if !done {
                     missing += others.map {
@@ -69,7 +74,8 @@ struct Waiting {
                     if missing.isEmpty { missing = ["\(change.service) is not placed yet"] }
                 }
             }
-            return (parts.joined(separator: ", "), missing.isEmpty)
+            let line = parts.joined(separator: ", ")
+            return (trouble.isEmpty ? line : "\(line); \(trouble)", missing.isEmpty)
         }
         try fail(unless: missing)
     }
@@ -171,6 +177,13 @@ struct Waiting {
 
     private func finishLine() {
         if Output.errorIsTerminal, !line.isEmpty { Output.standardError("\n") }
+    }
+}
+
+extension SetView {
+    /// True when waiting alone will hardly make it run.
+    fileprivate var isInTrouble: Bool {
+        phase == "failed" || phase == "backingOff" || (phase == "pending" && reason != nil)
     }
 }
 

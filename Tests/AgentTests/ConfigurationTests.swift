@@ -153,6 +153,8 @@ struct ConfigurationTests {
             ("rack: a b", "rack: a b must be"), ("bridge: a-bridge-of-twenty", "bridge:"),
             ("cgroup-root: ../x", "cgroup-root: ../x must be"), ("pool: \"\"", "pool:"),
             ("name: " + String(repeating: "x", count: 64), "name: must have 1 to 63"),
+            ("name: ../x", "name: must have"), ("cpu: 0", "cpu: 0 is less than"),
+            ("memory: 1", "memory: 1 is less than"),
             ("bandwidth: fast", "bandwidth: 'fast'"),
             ("bandwidth: 1kbit", "bandwidth: 1kbit is not"),
             ("bandwidth: 2Tbit", "bandwidth: 2Tbit is not"),

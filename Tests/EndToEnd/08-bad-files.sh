@@ -38,6 +38,8 @@ bad_service "a negative number of sets" 1 'sets' <<< "${good/sets: 2/sets: -2}"
 bad_service "more sets than there can be" 1 'sets' <<< "${good/sets: 2/sets: 99999999999999999999}"
 bad_service "an unknown image" 1 'demo/nothing:7' <<< "${good/demo\/web:1/demo/nothing:7}"
 bad_service "a name with a path in it" 1 'service' <<< "${good/service: web/service: ../../etc}"
+bad_service "the port of the agents themselves" 1 'talks to its peers' \
+    <<< "$good"$'\nnetwork: {publish: [{port: 80, host: 7400}]}'
 bad_service "a key twice" 1 'sets' <<< "$good"$'\nsets: 3'
 bad_service "no service at all" 1 'describes no service' < /dev/null
 bad_service "bytes that are no text" 1 'not a service|UTF-8' < <(head -c 5000 /dev/urandom)

@@ -41,6 +41,8 @@ for asked in 1 2; do
             sh -c 'cat; : reader'
         gone_with_asker "a command $where that writes" "$host" "$asked" "$slot" /dev/null \
             sh -c 'while echo word; do sleep 0.01; done; : writer'
+        gone_with_asker "a command $where whose input backs up" "$host" "$asked" "$slot" \
+            /dev/zero sleep 86391
         gone_with_asker "a command $where that ignores signals" "$host" "$asked" "$slot" \
             /dev/null sh -c "$deaf"
     done

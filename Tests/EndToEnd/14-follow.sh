@@ -56,6 +56,20 @@ expect_equal "words of the follower" "" "$(cat "$WORK/follower")"
 start_agent "$host"
 eventually 10 "three hosts see each other" all_see_three
 
+# A host that does not answer hides its own lines only, and is named.
+expect "a set on every host" shoal "$asked" scale ticker=3 --wait
+silent=$(follower_number)
+[ "$silent" != "$asked" ] || silent=$((asked % 3 + 1))
+[ "h$silent" != "$(leaseholder "$asked")" ] || silent=$((silent % 3 + 1))
+[ "$silent" != "$asked" ] || silent=$((asked % 3 + 1))
+kill -STOP "$(agent_pid "$silent")"
+said=$(shoal "$asked" logs ticker --tail 1 2> "$WORK/said")
+expect_equal "exit code of logs without one host" 1 $?
+kill -CONT "$(agent_pid "$silent")"
+expect_equal "lines of the two others" 2 "$(wc -l <<< "$said")"
+expect_match "the host that is missing" "h$silent" "$(cat "$WORK/said")"
+eventually 20 "three hosts see each other" all_see_three
+
 # A log that has come to its end lets go.
 expect "delete" shoal "$asked" delete ticker --yes --wait
 eventually 10 "the follower ends with the service" process_ended "$follower"
