@@ -4,7 +4,8 @@ import ControlAPI
 /// `shoal images`.
 struct ImagesCommand: ListingCommand {
     static let configuration = CommandConfiguration(
-        commandName: "images", abstract: "Every image: its digest, its size, whether it is on this host.",
+        commandName: "images",
+        abstract: "Every image: its digest, its size, whether this host has it.",
         discussion: """
             EXAMPLES
               shoal images
