@@ -138,7 +138,7 @@ let package = Package(
             name: "benchmarks",
             dependencies: [
                 "Base", "ClusterModel", "Consensus", "ControlAPI", "EventLoop", "HostControl",
-                "HostPlan", "Storage", argumentParser,
+                "HostPlan", "Storage", "VolumePlan", "VolumeStore", argumentParser,
             ],
             swiftSettings: shell),
 

@@ -1,3 +1,4 @@
+import CLinux
 import ClusterModel
 import EventLoop
 import Glibc
@@ -44,13 +45,12 @@ extension HostControl {
                     && SetTraffic(slot: slot, network: network, names: names, inside: [])
                         .egress != nil
             )
-            do {
-                try await command(inHost(["ip", "-batch", "-"]), input: fresh, doing: doing)
-            } catch {
+            if await makeCable(fresh) {
+                try configureInside(slot: slot, address: address, plan: plan, doing: doing)
+            } else {
                 isFresh = false
                 try await repairCable(slot: slot, address: address, plan: plan, doing: doing)
             }
-            try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
         }
         try await setBandwidth(
             slot: slot, address: address, network: network,
@@ -197,10 +197,9 @@ extension HostControl {
             && link?.isUp == true
         if isRight {
             do {
-                try await configureInside(
-                    slot: slot, address: address, plan: plan, doing: doing)
+                try configureInside(slot: slot, address: address, plan: plan, doing: doing)
                 return
-            } catch is HostControlError {
+            } catch {
                 // The other end is not in this namespace: make the cable again.
             }
         }
@@ -212,14 +211,46 @@ extension HostControl {
             slot, address: address,
             withNamespace: !KernelFile.isNamespace(names.namespacePath(slot)))
         try await command(inHost(["ip", "-batch", "-"]), input: lines, doing: doing)
-        try await configureInside(slot: slot, address: address, plan: plan, doing: doing)
+        try configureInside(slot: slot, address: address, plan: plan, doing: doing)
     }
 
+    /// Makes a cable together with all others that are asked for meanwhile, by one call of `ip`;
+    /// false when the call failed, after which each is to be looked at alone.
+    private func makeCable(_ lines: String) async -> Bool {
+        await withCheckedContinuation { done in
+            cablesWaiting.append((lines, done))
+            guard !isMakingCables else { return }
+            isMakingCables = true
+            Task { await self.makeCables() }
+        }
+    }
+
+    private func makeCables() async {
+        while !cablesWaiting.isEmpty {
+            let cables = cablesWaiting
+            cablesWaiting = []
+            let lines = cables.map(\.lines).joined()
+            let result = try? await commands.run(
+                inHost(["ip", "-batch", "-"]), input: Array(lines.utf8))
+            for cable in cables { cable.done.resume(returning: result?.exitCode == 0) }
+        }
+        isMakingCables = false
+    }
+
+    /// Sets address and route inside a set's namespace, whichever the host's own is.
     private func configureInside(
         slot: SlotID, address: IPv4Address, plan: NetworkPlan, doing: String
-    ) async throws {
-        try await command(
-            ["ip", "-n", names.namespace(slot), "-batch", "-"],
-            input: plan.insideCommands(address: address), doing: doing)
+    ) throws(HostControlError) {
+        let inside = plan.inside(address: address)
+        let path = names.namespacePath(slot)
+        var step: UnsafePointer<CChar>?
+        let status = clinux_network_configure(
+            path, inside.address.value, UInt32(inside.prefixLength), inside.gateway.value, &step)
+        guard status == 0 else {
+            let what = step.map { String(cString: $0) } ?? "configure it"
+            throw .network(
+                doing: doing,
+                cause: "cannot \(what) in \(path): \(String(cString: strerror(-status)))")
+        }
     }
 }

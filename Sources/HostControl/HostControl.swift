@@ -49,6 +49,9 @@ package actor HostControl {
     /// Changes of sets' traffic that wait for the one under way.
     var trafficWaiting: [TrafficChange] = []
     var isChangingTraffic = false
+    /// Cables that wait for those being made.
+    var cablesWaiting: [(lines: String, done: CheckedContinuation<Bool, Never>)] = []
+    var isMakingCables = false
     /// Why the kernel cannot limit bandwidth; empty while it can or was not asked.
     var trafficProblem = ""
 
@@ -90,7 +93,10 @@ package actor HostControl {
 
     /// Makes what all sets share: the root group, the bridge with the host's address and the host's
     /// total of bandwidth, forwarding, and the nftables table, which is left alone when it is this subnet's already.
-    package func prepare(subnetIndex: Int) async throws {
+    ///
+    /// `publishing`: false leaves the table out, for a kernel without nftables; then no ports can
+    /// be published and sets do not reach beyond the host.
+    package func prepare(subnetIndex: Int, publishing: Bool = true) async throws {
         guard let subnet = settings.clusterNetwork.hostSubnet(index: subnetIndex) else {
             throw HostControlError.noSubnet(
                 index: subnetIndex, count: settings.clusterNetwork.hostSubnetCount)
@@ -104,6 +110,10 @@ package actor HostControl {
         try await detectTrafficControl()
         try await removeStrayEgressDevices(try await links())
         try await makeUplink(plan)
+        guard publishing else {
+            self.plan = plan
+            return
+        }
         try await detectTables(plan)
         self.plan = plan
         let listed = try await commands.run(inHost(["nft", "list", "table", "ip", names.table]))

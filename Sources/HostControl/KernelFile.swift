@@ -12,7 +12,8 @@ enum KernelFile {
         guard descriptor >= 0 else { throw failure("read", path) }
         defer { close(descriptor) }
         var text: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
+        // Nearly all of these files are a line or two.
+        var buffer = [UInt8](repeating: 0, count: 4_096)
         while text.count < bytesMax {
             let count = Glibc.read(descriptor, &buffer, buffer.count)
             if count < 0 && errno == EINTR { continue }

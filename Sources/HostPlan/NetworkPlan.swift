@@ -50,14 +50,25 @@ package struct NetworkPlan: Equatable, Sendable {
             ? cable + lines(NetworkPlan.egressDeviceCommands(names: names, slot)) : cable
     }
 
-    /// `ip` lines inside the set's namespace; doing them again changes nothing.
-    package func insideCommands(address: IPv4Address) -> String {
-        lines([
-            "link set lo up",
-            "addr replace \(address)/\(subnet.prefixLength) dev eth0",
-            "link set eth0 up",
-            "route replace default via \(gateway) dev eth0",
-        ])
+    /// What is to be set inside a set's namespace, where `lo` and `eth0` are switched on as well.
+    package struct Inside: Equatable, Sendable {
+        /// The address of `eth0`.
+        package let address: IPv4Address
+        /// How much of it is the host's subnet, in bits.
+        package let prefixLength: Int
+        /// Where everything else goes: the bridge.
+        package let gateway: IPv4Address
+
+        package init(address: IPv4Address, prefixLength: Int, gateway: IPv4Address) {
+            self.address = address
+            self.prefixLength = prefixLength
+            self.gateway = gateway
+        }
+    }
+
+    /// What is to be set inside the namespace of the set at an address.
+    package func inside(address: IPv4Address) -> Inside {
+        Inside(address: address, prefixLength: subnet.prefixLength, gateway: gateway)
     }
 
     /// `ip` lines that remove the set's cable and namespace; those that are gone already may fail.

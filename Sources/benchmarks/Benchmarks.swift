@@ -18,6 +18,7 @@ struct Benchmarks: AsyncParsableCommand {
               Tools/bench agent.idle            only the names that begin so
               Tools/bench recovery --json       an array of objects
               benchmarks --list                 what there is
+              benchmarks --walls                the table of walls, on this machine's kernel
 
             A figure with several samples shows their median, then smallest and largest.
             Exit status: 0 done, 1 a limit is exceeded or something failed, 64 wrong usage.
@@ -35,32 +36,61 @@ struct Benchmarks: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The functions that make three hosts.", valueName: "path"))
     var cluster = "Tools/cluster.sh"
 
+    @Flag(
+        help: """
+            Print the table of walls instead: what is configured, what the kernel keeps, what an \
+            attack comes to. Tools/walls does it on both versions of control groups.
+            """)
+    var walls = false
+
     @Option(
         help: ArgumentHelp(
-            "Only fetch pages from there for ten seconds; print milliseconds.",
-            visibility: .hidden))
+            "Only fetch pages from there for a while; print milliseconds.", visibility: .hidden))
     var visit: String?
+
+    @Option(help: ArgumentHelp("How long to fetch pages.", visibility: .hidden))
+    var visitMilliseconds = 10_000
+
+    @Option(help: ArgumentHelp("Only be a part of an attack.", visibility: .hidden))
+    var part: String?
 
     /// What the cluster is called unless CLUSTER says; never the name that a demo uses.
     private static let clusterName = "shoal-bench"
 
     func validate() throws {
-        for name in names where !Catalogue.all.contains(where: { $0.covers(name) }) {
+        let known = walls ? WallCatalogue.all.flatMap(\.names) : Catalogue.all.flatMap(\.names)
+        for name in names where !known.contains(where: { isPrefix(name, of: $0) }) {
             throw ValidationError("nothing is called \(name): see --list")
         }
     }
 
     func run() async throws {
-        if let visit { return try Visitor.run(visit) }
+        if let visit {
+            return try Visitor.run(visit, for: .milliseconds(visitMilliseconds))
+        }
+        if let part { return try WallPart.run(part) }
         guard !list else {
-            for name in Catalogue.all.flatMap(\.names) { print(name) }
+            let all = walls ? WallCatalogue.all.flatMap(\.names) : Catalogue.all.flatMap(\.names)
+            for name in all { print(name) }
             return
         }
+        if walls { return try await measureWalls() }
         setenv("CLUSTER", Benchmarks.clusterName, 0)
         do {
             let figures = try await measure()
             if json { print(try jsonText(figures)) }
             try await report(brokenLimits: figures)
+        } catch let code as ExitCode {
+            throw code
+        } catch {
+            Report.standardError("benchmarks: \(error)\n")
+            throw ExitCode(1)
+        }
+    }
+
+    private func measureWalls() async throws {
+        do {
+            guard try await Walls.run(names, json: json) else { throw ExitCode(1) }
         } catch let code as ExitCode {
             throw code
         } catch {

@@ -39,6 +39,9 @@ struct CgroupReading: Sendable {
         return words.first.flatMap { Double($0) } ?? .infinity
     }
 
+    /// The most processes as the kernel has it.
+    func processLimit() throws -> Double { try number("pids.max") }
+
     /// The control groups' version, for a figure's conditions.
     var version: String { isVersionTwo ? "cgroup v2" : "cgroup v1" }
 

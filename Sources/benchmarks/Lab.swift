@@ -50,6 +50,11 @@ actor Lab {
         ).outputText
     }
 
+    /// Starts shell text that may use the functions; its input and output are streamed.
+    func start(_ text: String, _ arguments: String...) async throws -> RunningCommand {
+        try await commands.start(["bash", "-c", ". \"$0\"; \(text)", script] + arguments)
+    }
+
     /// Makes the network and the cluster's first data folder, but starts no agent.
     func prepare() async throws {
         try await down()

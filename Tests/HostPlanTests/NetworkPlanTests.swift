@@ -57,14 +57,9 @@ struct NetworkPlanTests {
                 link set \(interface) type bridge_slave hairpin on
 
                 """)
-        #expect(
-            plan.insideCommands(address: address) == """
-                link set lo up
-                addr replace 10.64.1.2/24 dev eth0
-                link set eth0 up
-                route replace default via 10.64.1.1 dev eth0
-
-                """)
+        let inside = plan.inside(address: address)
+        #expect(inside.address == address && inside.prefixLength == 24)
+        #expect("\(inside.gateway)" == "10.64.1.1")
         #expect(
             plan.staleAddressCommands(
                 listing: """

@@ -102,7 +102,7 @@ struct Room {
             name: "benchmarks", level: 4,
             rooms: [
                 "Base", "ClusterModel", "HostPlan", "Consensus", "ControlAPI", "EventLoop",
-                "HostControl", "Storage",
+                "HostControl", "Storage", "VolumePlan", "VolumeStore",
             ], others: ["ArgumentParser", "FoundationEssentials", "Glibc"]),
     ]
 

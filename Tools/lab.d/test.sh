@@ -67,11 +67,16 @@ end_test() {
 start_test_machine() {
     local bundle=$1 filter
     shift
-    cp "$TOOLS/lab.d/guest/test-init" "$test_run/init"
     {
         printf '%s\0' "$bundle" --testing-library swift-testing --no-parallel
         for filter in "$@"; do printf '%s\0' --filter "$filter"; done
     } > "$test_run/command"
+    boot_test_machine
+}
+
+# Boots the machine, which does what $test_run/command says.
+boot_test_machine() {
+    cp "$TOOLS/lab.d/guest/test-init" "$test_run/init"
     : > "$test_run/console"
     # Drivers that the kernel does not have inside, and an empty disk for the tests of volumes.
     echo "$USER_MODE_MODULES"/* > "$test_run/modules"

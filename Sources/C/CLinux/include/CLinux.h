@@ -3,6 +3,7 @@
 #include <sys/types.h>
 #include "host.h"
 #include "image.h"
+#include "network.h"
 #include "runtime.h"
 #include "volume.h"
 
