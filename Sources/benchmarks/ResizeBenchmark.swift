@@ -47,8 +47,10 @@ struct ResizeBenchmark: Benchmark {
         try await check(visitor)
         let largest = (ResizeBenchmark.mebibytes + ResizeBenchmark.rounds) << 20
         try await lab.wait("all hosts to tell the volumes' new size") {
-            try await lab.client(1).volumes().filter { $0.service == "web" && $0.sizeBytes == largest }
-                .count == 6
+            try await lab.client(1).volumes().filter {
+                $0.service == "web" && $0.sizeBytes == largest
+            }
+            .count == 6
         }
         try await lab.remove()
         let conditions =
@@ -78,7 +80,9 @@ struct ResizeBenchmark: Benchmark {
     private func check(_ visitor: RunningCommand) async throws {
         await visitor.closeInput()
         var said = ""
-        for try await chunk in visitor.output { said += String(decoding: chunk.bytes, as: UTF8.self) }
+        for try await chunk in visitor.output {
+            said += String(decoding: chunk.bytes, as: UTF8.self)
+        }
         guard await visitor.wait() == 0 else {
             throw BenchmarkError("a resize broke an open connection: \(said)")
         }

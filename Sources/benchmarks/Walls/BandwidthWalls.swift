@@ -21,9 +21,11 @@ struct BandwidthWalls: WallMeasurement {
 
     func measure(_ emit: (WallRow) -> Void) async throws {
         do {
-            try await WallHost.with(uplink: .fixed(BandwidthWalls.total), hasNetwork: true) { host in
+            try await WallHost.with(uplink: .fixed(BandwidthWalls.total), hasNetwork: true) {
+                host in
                 guard await host.control.capabilities.hasTrafficControl else {
-                    return lack("the kernel lacks sch_htb, sch_ingress, cls_u32, act_mirred or ifb", emit)
+                    return lack(
+                        "the kernel lacks sch_htb, sch_ingress, cls_u32, act_mirred or ifb", emit)
                 }
                 try await sets(host, emit)
                 try await addOutside(host)
@@ -66,13 +68,16 @@ struct BandwidthWalls: WallMeasurement {
         withExtendedLifetime(attackers) {}
         emit(
             tcp(
-                names[0], found.0, fast, "egress 50Mbit", try await classes(host, 0, isEgress: true)))
+                names[0], found.0, fast, "egress 50Mbit", try await classes(host, 0, isEgress: true)
+            ))
         emit(
             tcp(
-                names[1], found.1, fast, "ingress 50Mbit", try await classes(host, 3, isEgress: false)))
+                names[1], found.1, fast, "ingress 50Mbit",
+                try await classes(host, 3, isEgress: false)))
         emit(
             udp(
-                names[2], found.2, slow, "egress 10Mbit", try await classes(host, 4, isEgress: true)))
+                names[2], found.2, slow, "egress 10Mbit", try await classes(host, 4, isEgress: true)
+            ))
         emit(
             udp(
                 names[3], found.3, slow, "ingress 10Mbit",
@@ -98,7 +103,8 @@ struct BandwidthWalls: WallMeasurement {
             name: name, configured: configured, readBack: readBack,
             measured: "\(megabits(wire)) on the wire",
             // The clock of who counts, not the wall, is the half percent.
-            allowed: "never above (0.5 %)", verdict: ratio <= 1.005 && ratio > 0.5 ? .held : .broken,
+            allowed: "never above (0.5 %)",
+            verdict: ratio <= 1.005 && ratio > 0.5 ? .held : .broken,
             note: "a flood of full packets, 10 s", ratio: ratio)
     }
 
@@ -137,7 +143,8 @@ struct BandwidthWalls: WallMeasurement {
         let shares = try await host.commands.check(
             ["tc", "-n", host.name, "class", "show", "dev", device ?? ""]
         ).outputText
-        let whole = shares.split(separator: "\n").filter { $0.contains(" 2:1 root") }
+        let whole =
+            shares.split(separator: "\n").filter { $0.contains(" 2:1 root") }
             .compactMap { rate(ofClass: $0) }.first ?? "-"
         emit(
             WallRow(
@@ -228,7 +235,8 @@ struct BandwidthWalls: WallMeasurement {
         let there =
             "addr add \(BandwidthWalls.outside)/24 dev in0\nlink set in0 up\nlink set lo up\n"
             + "route add 10.64.0.0/24 via 192.0.2.1\n"
-        try await host.commands.check(["ip", "-n", host.name, "-batch", "-"], input: Array(here.utf8))
+        try await host.commands.check(
+            ["ip", "-n", host.name, "-batch", "-"], input: Array(here.utf8))
         try await host.commands.check(
             ["ip", "-n", "\(host.name)o", "-batch", "-"], input: Array(there.utf8))
     }

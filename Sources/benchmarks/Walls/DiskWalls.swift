@@ -32,12 +32,13 @@ struct DiskWalls: WallMeasurement {
             "dd", "if=/dev/zero", "of=\(file)", "bs=1M", "count=64", "conv=fsync",
         ])
         let rate = 8 << 20
-        let cases: [(IOSpec, part: String, bytes: Int, isBytes: Bool, wanted: Int, file: String)] = [
-            (IOSpec(writeBytesPerSecond: rate), "write", 65_536, true, rate, "write_bps"),
-            (IOSpec(readBytesPerSecond: rate), "read", 65_536, true, rate, "read_bps"),
-            (IOSpec(writeOperationsPerSecond: 200), "write", 4_096, false, 200, "write_iops"),
-            (IOSpec(readOperationsPerSecond: 200), "read", 4_096, false, 200, "read_iops"),
-        ]
+        let cases: [(IOSpec, part: String, bytes: Int, isBytes: Bool, wanted: Int, file: String)] =
+            [
+                (IOSpec(writeBytesPerSecond: rate), "write", 65_536, true, rate, "write_bps"),
+                (IOSpec(readBytesPerSecond: rate), "read", 65_536, true, rate, "read_bps"),
+                (IOSpec(writeOperationsPerSecond: 200), "write", 4_096, false, 200, "write_iops"),
+                (IOSpec(readOperationsPerSecond: 200), "read", 4_096, false, 200, "read_iops"),
+            ]
         for (name, one) in zip(names, cases) {
             try await host.limit(slot, wallLimits(io: one.0))
             let found = try await host.numbers("\(one.part) \(file) \(one.bytes) 4000", slot)
@@ -115,7 +116,8 @@ struct DiskWalls: WallMeasurement {
         async let heavy = host.run(script, slots[1])
         let rates = try await [light, heavy].map { result in
             result.outputText.split(separator: "\n")
-                .compactMap { Double($0.split(separator: " ").first ?? "") }.reduce(0, +) / 1_048_576
+                .compactMap { Double($0.split(separator: " ").first ?? "") }.reduce(0, +)
+                / 1_048_576
         }
         let readBack = slots.map {
             host.readBack($0, one: "blkio.bfq.weight", two: "io.bfq.weight")

@@ -58,7 +58,8 @@ struct MemoryWalls: WallMeasurement {
         }
         return WallRow(
             name: names[1], configured: configured, readBack: "\(readBack) bytes",
-            measured: "\(mebibytes(usage.memoryBytes)) left of 48 of cache", allowed: "36 MiB, no kill",
+            measured: "\(mebibytes(usage.memoryBytes)) left of 48 of cache",
+            allowed: "36 MiB, no kill",
             verdict: usage.memoryBytes < 36 << 20 && usage.outOfMemoryKills == 0
                 && writer.exitCode == 0 ? .held : .broken)
     }

@@ -53,7 +53,7 @@ struct NeighbourWalls: WallMeasurement {
             do {
                 _ = try await visit(host, 300)
                 break
-            } catch where attempt < 50 { try await Task.sleep(for: .milliseconds(100)) }
+            } catch  where attempt < 50 { try await Task.sleep(for: .milliseconds(100)) }
         }
         for (name, script) in zip(names, scripts) {
             emit(try await attack(name, script, host))
@@ -61,7 +61,8 @@ struct NeighbourWalls: WallMeasurement {
         try await host.remove([server])
     }
 
-    private func attack(_ name: String, _ script: String, _ host: WallHost) async throws -> WallRow {
+    private func attack(_ name: String, _ script: String, _ host: WallHost) async throws -> WallRow
+    {
         let slot = wallSlot("attacker")
         var quiet: [Double] = []
         var attacked: [Double] = []

@@ -43,7 +43,8 @@ struct ProcessorWalls: WallMeasurement {
         let readBack = slots.map { host.readBack($0, one: "cpu.shares", two: "cpu.weight") }
         try await host.remove(slots)
         return .near(
-            names[1], configured: "requests 250m and 750m", readBack: readBack.joined(separator: " and "),
+            names[1], configured: "requests 250m and 750m",
+            readBack: readBack.joined(separator: " and "),
             measured: "\(WallRow.text(used[0] * 1_000))m and \(WallRow.text(used[1] * 1_000))m",
             ratio: used[1] / used[0] / 3, within: 5)
     }

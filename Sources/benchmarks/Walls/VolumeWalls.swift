@@ -96,7 +96,8 @@ struct VolumeWalls: WallMeasurement {
         guard let disk = getenv("SHOALT_DISK").map({ String(cString: $0) }) else {
             return .lacking(
                 names[1], configured: configured,
-                note: "no disk to overwrite here: SHOALT_DISK names one, and Tools/walls has one in "
+                note:
+                    "no disk to overwrite here: SHOALT_DISK names one, and Tools/walls has one in "
                     + "its virtual machine")
         }
         let pool = ThinPool(group: "shoaltw", pool: "pool")
@@ -191,7 +192,8 @@ struct VolumeWalls: WallMeasurement {
         _ = try await store.purgeExpired()
         let holds = isReadOnly && (took ?? .infinity) <= 2 && refused.exitCode != 0
         return WallRow(
-            name: names[3], configured: "directory 8Mi, no quota", readBack: "looked at every second",
+            name: names[3], configured: "directory 8Mi, no quota",
+            readBack: "looked at every second",
             measured: isReadOnly
                 ? "read-only after \(WallRow.text(took ?? 0)) s, \(over >> 10) KiB; beside it "
                     + (neighbour.exitCode == 0 ? "all well" : "an error") : "not read-only in 20 s",

@@ -66,7 +66,9 @@ enum WallTable {
     /// The heading of a kernel's part.
     static func heading(_ kernel: String) -> String { "\(kernel)\n" + line(titles) }
 
-    private static let titles = ["WALL", "CONFIGURED", "READ BACK", "MEASURED", "ALLOWED", "VERDICT"]
+    private static let titles = [
+        "WALL", "CONFIGURED", "READ BACK", "MEASURED", "ALLOWED", "VERDICT",
+    ]
     /// As wide as what stands there usually; what is longer moves the rest of its line.
     private static let widths = [24, 27, 30, 40, 20, 0]
 
