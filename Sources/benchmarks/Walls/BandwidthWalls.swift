@@ -151,8 +151,10 @@ struct BandwidthWalls: WallMeasurement {
                 name: names[5], configured: "rate 30Mbit of 40Mbit",
                 readBack: shares.split(separator: "\n").filter { $0.contains("rate 30Mbit") }
                     .compactMap { rate(ofClass: $0) }.first ?? "-",
-                measured: "\(megabits(signal)) beside a flood", allowed: "at least 95 %",
-                verdict: signal >= 30_000_000 * 0.95 ? .held : .broken,
+                measured: "\(megabits(signal)) beside a flood", allowed: "at least 85 %",
+                verdict: signal >= 30_000_000 * 0.85 ? .held : .broken,
+                note:
+                    "one connection that gives way when it loses packets, against one that does not",
                 ratio: signal / 30_000_000))
         let sum = signal + noise
         emit(

@@ -65,14 +65,15 @@ struct DiskWalls: WallMeasurement {
             .filter { !$0.hasSuffix("=max") }.joined(separator: " ")
     }
 
-    /// What the kernel writes back later from its cache.
+    /// What the kernel writes back later from its cache: of a new file, since the pages of one that
+    /// another group wrote stay that group's for a while.
     private func buffered(_ host: WallHost, _ disk: WallDisk) async throws -> WallRow {
         let slot = wallSlot("buffered")
         try await host.limit(
             slot, wallLimits(memory: 128 << 20, io: IOSpec(writeBytesPerSecond: 8 << 20)))
         let start = ContinuousClock.now
         let result = try await host.run(
-            "dd if=/dev/zero of=\(disk.folder)/file bs=1M count=32 conv=notrunc,fsync", slot)
+            "dd if=/dev/zero of=\(disk.folder)/buffered bs=1M count=32 conv=fsync", slot)
         let rate = 32 / (ContinuousClock.now - start).inSeconds
         let readBack = readBack(host, slot, "write_bps")
         try await host.remove([slot])

@@ -30,7 +30,7 @@ struct MemoryWalls: WallMeasurement {
         return WallRow(
             name: names[0], configured: "limit 64Mi, wants 128", readBack: "\(readBack) bytes",
             measured: died
-                ? "killed; at most \(mebibytes(usage.memoryPeakBytes)), \(usage.outOfMemoryKills) kill"
+                ? "killed; at most \(mebibytes(usage.memoryPeakBytes)), kills: \(usage.outOfMemoryKills)"
                 : "ended with \(hog.exitCode), \(usage.outOfMemoryKills) kills",
             allowed: "killed, 64 MiB at most",
             verdict: died && usage.memoryPeakBytes <= 64 << 20 ? .held : .broken)

@@ -59,8 +59,13 @@ struct ProcessorWalls: WallMeasurement {
             if let reason = said.first {
                 return .lacking(names[2], configured: configured, note: reason)
             }
-            _ = try await host.numbers("spurts 30", slot)
-            held.append(try await host.usage(slot).throttledMicroseconds)
+            let spurts = try await host.start(WallPart.script("spurts 30"), slot)
+            for try await chunk in spurts.output where !chunk.bytes.isEmpty { break }
+            let before = try await host.usage(slot).throttledMicroseconds
+            try await spurts.write([0x0a])
+            await spurts.closeInput()
+            _ = await spurts.wait()
+            held.append(try await host.usage(slot).throttledMicroseconds - before)
         }
         let readBack = host.readBack(slots[1], one: "cpu.cfs_burst_us", two: "cpu.max.burst")
         try await host.remove(slots)

@@ -170,7 +170,7 @@ struct VolumeWalls: WallMeasurement {
         var isReadOnly = false
         while ContinuousClock.now < begun + .seconds(20), !isReadOnly {
             try await Task.sleep(for: .milliseconds(10))
-            if full == nil, try fileSize(file) > size { full = .now }
+            if full == nil, try fileSize(file) >= size { full = .now }
             guard ContinuousClock.now >= watched + .seconds(1) else { continue }
             watched = .now
             isReadOnly = try await store.watch().contains {

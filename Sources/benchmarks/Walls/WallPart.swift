@@ -48,8 +48,12 @@ enum WallPart {
 
     // MARK: - Processor and memory
 
-    /// Idles, then wants so much of the processor at once, eight times.
+    /// Says that it has started and waits for a line, since starting costs the processor, too; then
+    /// idles and wants so much of the processor at once, eight times.
     private static func spurts(milliseconds: Int) {
+        print("ready")
+        fflush(nil)
+        _ = getchar()
         for _ in 0..<8 {
             usleep(200_000)
             let end = processorTime() + Double(milliseconds) / 1_000
