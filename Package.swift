@@ -117,7 +117,8 @@ let package = Package(
             [
                 "Base", "Wire", "ClusterModel", "Membership", "Consensus", "ClusterState",
                 "Scheduling", "HostPlan", "PeerCore", "EventLoop", "Transport", "Storage",
-                "HostControl", "ContainerRuntime", "VolumePlan", "VolumeStore", "ImageStore",
+                "HostControl", "ContainerRuntime", "VolumePlan", "VolumeStore", "BackupStore",
+                "ImageStore",
                 "ControlAPI", "CLinux", yams,
             ]),
         // L4

@@ -284,6 +284,11 @@ extension AgentBackend {
                 try await channel.send(PeerReply.ready)
                 try await channel.send(PeerRemains(slots: await keeper.slots(of: service)))
                 await channel.finish()
+            case .backups(let volume, let prunes):
+                let holder = await look().volumeHost(of: volume)
+                try await backupKeeper.repositories.serve(
+                    volume: volume, prunes: prunes, isHolder: holder == stream.peer.hostID,
+                    to: channel)
             }
         } catch {
             log.warning("a request of host \(stream.peer.hostID.short) ended early: \(error)")

@@ -39,6 +39,7 @@ extension AgentBackend.Look {
                 )
             }
             return volumes { $0.title == text && $0.trashedAt == nil }
+        case .host: return []
         case .identity(let text):
             guard VolumeID(text) != nil else {
                 throw ControlError(
@@ -53,6 +54,7 @@ extension AgentBackend.Look {
     ///
     /// Of several, the one whose copy its slot uses; it refuses where nobody can tell which is meant.
     func holder(of subject: VolumeOperation.Subject) throws(ControlError) -> HostID {
+        if case .host(let name) = subject { return try host(named: name) }
         let found = try found(subject)
         guard let first = found.first else {
             guard case .name(let text) = subject, let name = VolumeName(text) else {

@@ -13,7 +13,7 @@ extension AgentBackend {
         send: @escaping @Sendable (VolumeOperationLine) async throws -> Void
     ) async throws {
         let look = await look()
-        let holder = try look.holder(of: operation.subject)
+        let holder = try look.holder(of: operation)
         if holder == look.me {
             for await line in operateHere(operation) { try await deliver(line, send) }
             return
@@ -25,7 +25,7 @@ extension AgentBackend {
             guard case .show = operation, let known = look.lastKnown(operation.subject) else {
                 throw error
             }
-            return try await send(VolumeOperationLine(result: known))
+            return try await deliver(VolumeOperationLine(result: known), send)
         }
         defer { channel.cancel() }
         try await channel.confirm()
@@ -45,7 +45,11 @@ extension AgentBackend {
         _ send: @Sendable (VolumeOperationLine) async throws -> Void
     ) async throws {
         if let error = line.error { throw ControlError(error) }
-        if let volume = line.result?.volume { await waitUntilSeen(volume) }
+        var line = line
+        if let volume = line.result?.volume {
+            await waitUntilSeen(volume)
+            line.result?.volume.backups = await look().backupsView(of: volume)
+        }
         try await send(line)
     }
 
@@ -68,15 +72,21 @@ extension AgentBackend {
         let pace = ProgressPace()
         Task {
             do {
-                let result = try await keeper.volumes.perform(
-                    operation, seeing: await look()
-                ) { progress in
+                let tell: VolumeProgressHandler = { progress in
                     guard pace.isDue() else { return }
                     source.yield(
                         VolumeOperationLine(
                             progress: VolumeProgressView(
                                 doing: progress.doing, doneBytes: progress.done,
                                 totalBytes: progress.total)))
+                }
+                let result: VolumeOperationResult
+                switch operation {
+                case .backup, .restoreBackup:
+                    result = try await performBackup(operation, progress: tell)
+                default:
+                    result = try await keeper.volumes.perform(
+                        operation, seeing: await look(), progress: tell)
                 }
                 source.yield(VolumeOperationLine(result: result))
             } catch {

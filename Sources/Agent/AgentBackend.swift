@@ -15,6 +15,7 @@ package struct AgentBackend: ControlBackend {
     let supply: ImageSupply
     let keeper: SetKeeper
     let sampler: UsageSampler
+    let backupKeeper: BackupKeeper
     let clusterID: ClusterID
     let log: AgentLog
 

@@ -63,6 +63,10 @@ package struct AgentConfiguration: Hashable, Sendable {
     /// The most bytes of the disk that volumes of class `loop` and `directory` may be promised
     /// together; nil is as many as are free.
     package var volumeSpaceBytes: Int?
+    /// The file with who this host is to the servers that backups go to; nil when there is none.
+    package var backupCredentials: String?
+    /// The most bytes of other hosts' backups that this host keeps; 0: none.
+    package var backupQuotaBytes: Int
 }
 
 /// One key of the configuration: its name in the file and as a flag, and its default.
@@ -108,6 +112,8 @@ package struct ConfigurationKey: Sendable {
         ConfigurationKey(name: "thin-pool", defaultText: ""),
         ConfigurationKey(name: "keep-deleted", defaultText: "7d"),
         ConfigurationKey(name: "volume-space", defaultText: ""),
+        ConfigurationKey(name: "backup-credentials", defaultText: ""),
+        ConfigurationKey(name: "backup-quota", defaultText: "20Gi"),
     ]
 }
 
@@ -174,6 +180,13 @@ extension AgentConfiguration {
         monitorPath = text("monitor")
         thinPool = try optional("thin-pool").map(AgentConfiguration.thinPool)
         trashSeconds = try AgentConfiguration.seconds(text("keep-deleted"), key: "keep-deleted")
+        backupCredentials = optional("backup-credentials")
+        if let path = backupCredentials, !path.hasPrefix("/") {
+            throw ConfigurationError("backup-credentials: \(path) must be an absolute path")
+        }
+        do { backupQuotaBytes = try Quantity.bytes(text("backup-quota")) } catch {
+            throw ConfigurationError("backup-quota: \(error)")
+        }
         do {
             millicores = try optional("cpu").map { try Quantity.millicores($0) }
             memoryBytes = try optional("memory").map { try Quantity.bytes($0) }

@@ -1,3 +1,4 @@
+import BackupStore
 import Base
 import ClusterModel
 import Consensus
@@ -70,10 +71,12 @@ package enum AgentProcess {
         let keeper = try setKeeper(
             configuration, abilities, host: host, runtime: runtime, images: images,
             supply: supply, instance: instance, driver: driver, log: log)
+        let backups = try await backupKeeper(
+            configuration, volumes: keeper.volumes, driver: driver, secret: secret, log: log)
         let backend = AgentBackend(
             driver: driver, store: images, supply: supply, keeper: keeper,
-            sampler: UsageSampler(host: host, keeper: keeper), clusterID: secret.clusterID, log: log
-        )
+            sampler: UsageSampler(host: host, keeper: keeper), backupKeeper: backups,
+            clusterID: secret.clusterID, log: log)
         let remembered = RememberedPeers(store: store, me: keys.hostID)
         let seeds = try await seeds(configuration, remembered, peerLoop)
         let joined = isJoining ? Task { try await keepSecret(secret, folder, driver, log) } : nil
@@ -112,6 +115,28 @@ package enum AgentProcess {
             report: { observation in feed(.observed(observation)) })
     }
 
+    /// What backs volumes up and brings them back.
+    private static func backupKeeper(
+        _ configuration: AgentConfiguration, volumes: VolumeKeeper, driver: PeerDriver,
+        secret: ClusterSecret, log: AgentLog
+    ) async throws -> BackupKeeper {
+        let folder = configuration.dataFolder
+        let server =
+            configuration.backupQuotaBytes > 0
+            ? try await BackupServer.start(
+                BackupServerSettings(
+                    folder: "\(folder)/backups", socketPath: "\(folder)/backups.sock",
+                    quotaBytes: configuration.backupQuotaBytes)) : nil
+        return BackupKeeper(
+            volumes: volumes,
+            engine: try BackupEngine(settings: BackupEngineSettings(folder: "\(folder)/restic")),
+            driver: driver,
+            repositories: BackupRepositories(
+                credentials: BackupCredentials(path: configuration.backupCredentials),
+                password: secret.backupPassword, cluster: "\(secret.clusterID)",
+                driver: driver, server: server), log: log)
+    }
+
     /// Lets everything run until a signal says otherwise.
     private static func serve(
         _ configuration: AgentConfiguration, watch: HostWatch, driver: PeerDriver,
@@ -145,6 +170,7 @@ package enum AgentProcess {
             Task { await keeper.watchExits() },
             Task { await watch.run() },
             Task { await keeper.volumes.run() },
+            Task { await backend.backupKeeper.run() },
             Task {
                 // Civil time may be set while the agent runs.
                 while (try? await Task.sleep(for: .seconds(30))) != nil {
@@ -156,6 +182,7 @@ package enum AgentProcess {
         let signal = await Signals.wait()
         log.info("\(signal): the agent ends; containers go on running")
         await server.stop()
+        await backend.backupKeeper.repositories.server?.stop()
         for task in tasks { task.cancel() }
     }
 

@@ -21,6 +21,9 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
     case volume(PeerVolumeOperation)
     /// Which sets of a service are still on the host; answered with one `PeerRemains`.
     case remains(service: String)
+    /// Backups of a volume that are kept there: restic's REST protocol follows, as raw bytes.
+    /// `prunes`: old ones are to be removed, too.
+    case backups(volume: String, prunes: Bool)
 
     private static let version: UInt8 = 1
 
@@ -57,6 +60,10 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
         case .remains(let service):
             writer.write(byte: 5)
             writer.write(service)
+        case .backups(let volume, let prunes):
+            writer.write(byte: 35)
+            writer.write(volume)
+            writer.write(prunes)
         }
     }
 
@@ -84,6 +91,9 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
         case 30: self = .notes(slot: try reader.read())
         case 31:
             self = .usage(service: try reader.readOptional(), containers: try reader.readBool())
+        case 35:
+            self = .backups(
+                volume: try reader.readString(maximum: 160), prunes: try reader.readBool())
         case let other: throw .unknownCase(what: "request", value: UInt64(other))
         }
     }

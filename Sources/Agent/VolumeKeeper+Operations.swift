@@ -41,6 +41,8 @@ extension VolumeKeeper {
             record = try await restore(id, as: try newName.map { try name($0) }, look)
             message = "took \(record.name) out of the trash"
         case .purge(let id): return try await purge(id, look)
+        case .backup, .restoreBackup:
+            throw ControlError(.invalid, "backups are the keeper of backups' work")
         }
         if case .show = operation {} else { log.info("asked by an operator: \(message)") }
         await tell(always: true)
@@ -62,6 +64,10 @@ extension VolumeKeeper {
         _ name: VolumeName, label: String?, _ progress: @escaping VolumeProgressHandler
     ) async throws -> VolumeRecord {
         let label = label ?? VolumeKeeper.label(at: store.settings.now())
+        guard !label.hasPrefix("shoal-") else {
+            throw ControlError(
+                .invalid, "labels that begin with shoal- are for backups", next: "take another")
+        }
         if let target = VolumeName(slot: name.slot, volume: name.volume, snapshot: label),
             let known = try await find(target)
         {

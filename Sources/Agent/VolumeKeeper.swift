@@ -242,7 +242,10 @@ actor VolumeKeeper {
             let record = status.record
             var trashedAt: Int?
             if case .trashed(let at, _) = record.state { trashedAt = at }
-            guard VolumeKeeper.isReported(record) else { return nil }
+            // What is made for backups is gone before it would be worth telling.
+            guard VolumeKeeper.isReported(record), !VolumeKeeper.isWork(record.name) else {
+                return nil
+            }
             return VolumeReport(
                 slot: record.name.slot, name: record.name.volume,
                 snapshot: record.name.snapshot, id: record.id.description,

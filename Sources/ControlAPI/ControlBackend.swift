@@ -25,6 +25,14 @@ package protocol ControlBackend: Sendable {
     func volumes() async throws -> [VolumeView]
     /// Deleted services, oldest first.
     func trash() async throws -> [TrashView]
+    /// The backups of all volumes that have some or should.
+    func backups() async throws -> [VolumeBackupsView]
+    /// The key of all backups of the cluster.
+    func backupKey() async throws -> BackupKeyView
+    /// Gives a slot to a host that restores its volumes first.
+    func restore(_ request: RestorationRequest) async throws -> RestorationView
+    /// Forgets the backups of a volume that is gone.
+    func forgetBackups(volume: String) async throws -> ApplyResult
     /// The images this host knows, sorted by reference.
     func images() async throws -> [ImageView]
 

@@ -78,6 +78,22 @@ package struct ControlClient: Sendable {
         try await call(.POST, "/v1/trash/\(percentEncoded(service))/restore")
     }
 
+    /// The backups of all volumes that have some or should.
+    package func backups() async throws -> [VolumeBackupsView] { try await get("/v1/backups") }
+
+    /// The key of all backups of the cluster.
+    package func backupKey() async throws -> BackupKeyView { try await get("/v1/backup-key") }
+
+    /// Gives a slot to a host that restores its volumes first.
+    package func restore(_ request: RestorationRequest) async throws -> RestorationView {
+        try await call(.POST, "/v1/restorations", body: try StrictJSON.encode(request))
+    }
+
+    /// Forgets the backups of a volume that is gone.
+    package func forgetBackups(volume: String) async throws -> ApplyResult {
+        try await call(.DELETE, "/v1/backups/\(percentEncoded(volume))")
+    }
+
     /// The images the agent's host knows.
     package func images() async throws -> [ImageView] { try await get("/v1/images") }
 

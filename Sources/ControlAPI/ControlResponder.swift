@@ -98,6 +98,12 @@ struct ControlResponder: HTTPResponder {
         case ["volumes"]:
             _ = try query()
             return try await answer { try await backend.volumes() }
+        case ["backups"]:
+            _ = try query()
+            return try await answer { try await backend.backups() }
+        case ["backup-key"]:
+            _ = try query()
+            return try await answer { try await backend.backupKey() }
         case ["trash"]:
             _ = try query()
             return try await answer { try await backend.trash() }
@@ -142,6 +148,16 @@ struct ControlResponder: HTTPResponder {
                     .invalid, "more than \(RemainsRequest.hostsMax) hosts are named")
             }
             return try await answer { try await backend.remains(asked) }
+        case ("POST", 1) where path == ["restorations"]:
+            _ = try RequestQuery(request.uri.query, known: [])
+            let wanted = try StrictJSON.decode(
+                RestorationRequest.self, from: try await jsonBody(of: request),
+                example: RestorationRequest(volume: "web.3/data", backup: "a", host: "h1"))
+            return try await answer { try await backend.restore(wanted) }
+        case ("DELETE", 2) where path[0] == "backups":
+            _ = try RequestQuery(request.uri.query, known: [])
+            let volume = try serviceName(path[1])
+            return try await answer { try await backend.forgetBackups(volume: volume) }
         case ("DELETE", 2) where path[0] == "services":
             _ = try RequestQuery(request.uri.query, known: [])
             let name = try serviceName(path[1])

@@ -26,6 +26,11 @@ package enum VolumeOperation: Codable, Hashable, Sendable {
     case restore(id: String, name: String?)
     /// Remove one volume of the trash for good.
     case purge(id: String)
+    /// Back a volume up now, where its service says or to another target.
+    case backup(volume: String, to: String?)
+    /// Make a new volume with the content of a backup of a volume: the newest, or the one named; on
+    /// the host that holds the volume, or the one named.
+    case restoreBackup(volume: String, backup: String?, target: String, host: String?)
 
     /// What it works on.
     package enum Subject: Hashable, Sendable {
@@ -33,11 +38,16 @@ package enum VolumeOperation: Codable, Hashable, Sendable {
         case name(String)
         /// The volume of this identity, in the trash too.
         case identity(String)
+        /// Whatever there is, on the host of this name.
+        case host(String)
     }
 
     /// What it works on: it runs on the host that holds it.
     package var subject: Subject {
         switch self {
+        case .backup(let volume, _): .name(volume)
+        case .restoreBackup(let volume, _, _, let host):
+            host.map { .host($0) } ?? .name(volume)
         case .show(let volume), .snapshot(let volume, _), .clone(let volume, _),
             .remove(let volume), .shrink(let volume, _), .clean(let volume, _):
             .name(volume)
@@ -146,6 +156,8 @@ package struct VolumeDetails: Codable, Hashable, Sendable {
     package var readOnly: Bool
     /// The slot it belongs to; absent when it belongs to none.
     package var slot: String?
+    /// Its backups; absent when there are none and none are wanted.
+    package var backups: VolumeBackupsView?
     /// When it was made: seconds since 1970.
     package var createdAt: Int?
     /// When it went into the trash: seconds since 1970.

@@ -170,7 +170,7 @@ extension Array {
 
 extension Peer {
     /// True once this host knows what the leaseholder knows, so that it may start and end sets.
-    var mayActOnState: Bool { hosted.hasInventory && consensus.hasHeardFromLeaseholder }
+    package var mayActOnState: Bool { hosted.hasInventory && consensus.hasHeardFromLeaseholder }
 
     mutating func performHostDuties(at now: Instant, into outputs: inout [PeerOutput]) {
         if mayActOnState, hosted.stateChanged {

@@ -86,6 +86,10 @@ package struct ClusterSecret: Sendable, Equatable, CustomStringConvertible {
             Array("\(joinToken)\n".utf8), to: "\(folder)/\(ClusterSecret.fileName)")
     }
 
+    /// The password of the cluster's backups: 64 hexadecimal digits that nobody can work the secret
+    /// out from.
+    package var backupPassword: String { hexadecimal(key(for: "shoal backups 1")) }
+
     /// A key for one purpose.
     func key(for label: String) -> [UInt8] {
         Sodium.derive(label, from: key, context: clusterID.bytes)

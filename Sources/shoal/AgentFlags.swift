@@ -77,6 +77,10 @@ struct AgentFlags: ParsableArguments {
         help: ArgumentHelp("The most of the disk that volumes may be promised.", valueName: "bytes")
     )
     var volumeSpace: String?
+    @Option(help: ArgumentHelp("Keys of servers that backups go to.", valueName: "file"))
+    var backupCredentials: String?
+    @Option(help: ArgumentHelp("Room for other hosts' backups; 0: none.", valueName: "bytes"))
+    var backupQuota: String?
 
     /// What was given, by key of the configuration file.
     var given: [String: String] {
@@ -90,6 +94,7 @@ struct AgentFlags: ParsableArguments {
             "runtime": runtime, "runtimes": runtimes, "allow-devices": allowDevices,
             "allow-capabilities": allowCapabilities, "monitor": monitor,
             "thin-pool": thinPool, "keep-deleted": keepDeleted, "volume-space": volumeSpace,
+            "backup-credentials": backupCredentials, "backup-quota": backupQuota,
         ]
         return all.compactMapValues { $0 }
     }

@@ -25,6 +25,16 @@ enum HumanUnits {
         return Quantity.text(millicores: millicores)
     }
 
+    /// An age in seconds: `45 s`, `12 min`, `5 h`, `3 d`.
+    static func age(_ seconds: Int) -> String {
+        switch seconds {
+        case ..<120: "\(seconds) s"
+        case ..<7_200: "\(seconds / 60) min"
+        case ..<172_800: "\(seconds / 3_600) h"
+        default: "\(seconds / 86_400) d"
+        }
+    }
+
     /// Milliseconds: `120 ms`, `4.2 s`, `3 min`.
     static func milliseconds(_ milliseconds: Int) -> String {
         switch milliseconds {

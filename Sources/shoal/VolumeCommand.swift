@@ -16,10 +16,14 @@ struct VolumeCommand: AsyncParsableCommand {
               shoal volume snapshot web.3/data --label monday
               shoal volume clone web.3/data@monday test.0/data
               shoal volume rm web.3/data@monday
+              shoal volume backup web.3/data
+              shoal volume restore web.3/data
             """,
         subcommands: [
             VolumeShowCommand.self, VolumeSnapshotCommand.self, VolumeCloneCommand.self,
             VolumeRemoveCommand.self, VolumeShrinkCommand.self, VolumeCleanCommand.self,
+            VolumeBackupCommand.self, VolumeBackupsCommand.self, VolumeRestoreCommand.self,
+            VolumeBackupKeyCommand.self, VolumeForgetBackupsCommand.self,
         ])
 }
 

@@ -84,6 +84,7 @@ extension VolumeDetails {
                 ("", "\(volume.volume)  \(Quantity.display(bytes: volume.sizeBytes))  \(volume.id)")
             }
         }
+        facts += backups?.facts ?? []
         return facts.filter { !($0.0.isEmpty && $0.1.isEmpty) }.map { name, value in
             let padding = String(repeating: " ", count: max(0, 13 - name.count))
             return Output.printable("\(name)\(padding) \(value)") + "\n"

@@ -191,6 +191,38 @@ final class FakeBackend: ControlBackend {
         }
     }
 
+    func backups() async throws -> [VolumeBackupsView] {
+        [
+            VolumeBackupsView(
+                volume: "web.0/data", service: "web", owner: 7, deleted: false,
+                sizeBytes: 64 << 20, everySeconds: 3_600, to: "peers",
+                backups: [
+                    BackupView(
+                        id: String(repeating: "a", count: 64), time: "2026-11-24T22:00:00.000Z",
+                        ageSeconds: 60, sizeBytes: 1 << 20, place: "h2", reachable: true,
+                        pointInTime: true, digest: String(repeating: "b", count: 64))
+                ],
+                durability: DurabilityView(
+                    copies: 1, diskFailuresPerYear: 0.02, repairSeconds: 86_400,
+                    lossPerYear: 2.2e-6, nines: 5.6, windowSeconds: 60))
+        ]
+    }
+
+    func backupKey() async throws -> BackupKeyView {
+        BackupKeyView(password: "secret", cluster: String(repeating: "cd", count: 16))
+    }
+
+    func restore(_ request: RestorationRequest) async throws -> RestorationView {
+        note("restore \(request.volume) on \(request.host ?? "-")")
+        return RestorationView(
+            slot: "web.0", host: "h2", index: 30, summary: "data from backup aaaaaaaa")
+    }
+
+    func forgetBackups(volume: String) async throws -> ApplyResult {
+        note("forget backups of \(volume)")
+        return ApplyResult(service: "web", revision: 0, index: 31, outcome: .deleted)
+    }
+
     func loadImage(archivePath: String, references: [String]) async throws -> [ImageView] {
         let bytes = try fileBytes(archivePath)
         let mode = fileMode(archivePath)
