@@ -176,8 +176,8 @@ let package = Package(
         tests(
             "AgentTests",
             [
-                "Base", "Wire", "ClusterModel", "EventLoop", "Transport", "HostControl", "Agent",
-                "shoal",
+                "Base", "Wire", "ClusterModel", "ClusterState", "EventLoop", "Transport",
+                "HostControl", "VolumePlan", "BackupStore", "Agent", "shoal",
             ]),
         tests(
             "PeerCoreTests",

@@ -171,9 +171,9 @@ extension AgentBackend.Look {
                 .invalid, "'\(text.prefix(100))' is no volume",
                 next: "write SLOT/VOLUME such as web.3/data")
         }
-        let all = state.volumeBackups.filter {
-            $0.slot == name.slot && $0.name == name.volume
-                && (backup.map { id in $0.find(id) != nil } ?? true)
+        let all = state.volumeBackups.filter { known in
+            known.slot == name.slot && known.name == name.volume
+                && (backup.map { known.find($0) != nil } ?? true)
         }
         let owner = state.service(name.slot.service)?.createdAt
         guard let found = all.first(where: { $0.owner == owner }) ?? all.last else {

@@ -24,6 +24,9 @@ actor BackupKeeper {
     private var busy: Set<VolumeName> = []
     /// The work that the schedule began; one at a time.
     private var scheduled: Task<Void, Never>?
+    /// True when that was a backup: then a drill comes next, so that backups that take longer than
+    /// their period leave drills their turn.
+    private var wasBackup = false
     /// Failures in a row of a volume's backups, and when the next attempt may be, in seconds.
     private var failures: [VolumeName: (count: Int, retryAt: Int)] = [:]
     /// Hosts that refused a volume's backups, until when others are asked instead.
@@ -136,11 +139,18 @@ actor BackupKeeper {
         }
     }
 
-    /// The volume whose backup is due longest, or else one whose drill is.
+    /// The volume whose backup is due longest, or one whose drill is; in turn where both are due.
     private func nextWork(_ look: Look) -> Work? {
+        let subjects = subjects(look).filter { !busy.contains($0.name) }
+        let drill = wasBackup ? nextDrill(subjects, look) : nil
+        let work = drill ?? nextBackup(subjects, look) ?? nextDrill(subjects, look)
+        if case .backup? = work { wasBackup = true } else if work != nil { wasBackup = false }
+        return work
+    }
+
+    private func nextBackup(_ subjects: [Subject], _ look: Look) -> Work? {
         let now = seconds()
         var best: (work: Work, last: Int)?
-        let subjects = subjects(look).filter { !busy.contains($0.name) }
         for subject in subjects where failures[subject.name].map({ $0.retryAt <= now }) ?? true {
             let due = places(of: subject, look).filter { place in
                 BackupSchedule.isDue(
@@ -151,7 +161,11 @@ actor BackupKeeper {
             let last = due.map { subject.known?.copy(at: $0)?.newestSeconds ?? 0 }.min() ?? 0
             if last < best?.last ?? Int.max { best = (.backup(subject, due), last) }
         }
-        if let best { return best.work }
+        return best?.work
+    }
+
+    private func nextDrill(_ subjects: [Subject], _ look: Look) -> Work? {
+        let now = seconds()
         for subject in subjects {
             guard let every = subject.backup.drillSeconds,
                 subject.known?.newest(isReachable: { look.alive.contains($0) }) != nil

@@ -26,7 +26,7 @@ struct BackupRepositories: Sendable {
     /// `prunes`: the body may remove what is in it.
     func with<Value: Sendable>(
         _ place: BackupPlace, _ name: VolumeName, me: HostID, prunes: Bool = false,
-        _ body: (BackupRepository) async throws -> Value
+        _ body: @Sendable (BackupRepository) async throws -> Value
     ) async throws -> Value {
         if let host = place.host {
             return try await withPeer(host, name, me: me, prunes: prunes, body)
@@ -50,7 +50,7 @@ struct BackupRepositories: Sendable {
 
     private func withPeer<Value: Sendable>(
         _ host: HostID, _ name: VolumeName, me: HostID, prunes: Bool,
-        _ body: (BackupRepository) async throws -> Value
+        _ body: @Sendable (BackupRepository) async throws -> Value
     ) async throws -> Value {
         let request = PeerRequest.backups(volume: name.description, prunes: prunes)
         if host != me {

@@ -97,20 +97,23 @@ extension VolumeKeeper {
         else { throw AgentError("\(name) cannot be backed up") }
         try await discard(snapshot)
         let takenAt = store.settings.now()
-        let (work, path, isPointInTime): (VolumeRecord, String, Bool)
+        let work: VolumeRecord
+        var path = ""
+        var isPointInTime = true
         do {
             work = try await store.snapshot(
                 name, label: VolumeKeeper.backupLabel, pauseLimit: VolumeKeeper.pauseLimit,
                 progress: progress)
-            (path, isPointInTime) = (try await store.attach(snapshot).path, true)
         } catch VolumeError.attached {
+            isPointInTime = false
             (work, path) = try await makeWork(
                 .backup, for: name, volumeClass: record.volumeClass, size: record.size)
-            isPointInTime = false
         }
         let result: Result<Value, any Error>
         do {
-            if !isPointInTime {
+            if isPointInTime {
+                path = try await store.attach(snapshot).path
+            } else {
                 try await store.copyLive(name, into: work.name, progress: progress)
             }
             result = .success(

@@ -27,6 +27,7 @@ struct ConfigurationTests {
         "allow-devices": "/dev/fuse,/dev/net/tun", "allow-capabilities": "NET_RAW,CAP_MKNOD",
         "monitor": "/opt/conmon",
         "thin-pool": "vg0/pool", "keep-deleted": "36h", "volume-space": "200GiB",
+        "backup-credentials": "/etc/shoal/backup-keys.yaml", "backup-quota": "5Gi",
     ]
 
     /// The same, with a token file that is there.

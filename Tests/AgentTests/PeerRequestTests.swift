@@ -37,6 +37,7 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
         .remains(service: "web"), .remains(service: ""),
         .notes(slot: slot), .usage(service: "web", containers: true),
         .usage(service: nil, containers: false),
+        .backups(volume: "web.3/data", prunes: true), .backups(volume: "", prunes: false),
     ]
     static let notes = [
         PeerNotes(sentences: []), PeerNotes(sentences: ["no pressure", "söft limits"]),
@@ -131,6 +132,7 @@ struct PeerRequestTests {
                 "0114" + "14" + hexadecimal(Array(#"{"purge":{"id":"a"}}"#.utf8))
             ),
             (.remains(service: "web"), "010503776562"),
+            (.backups(volume: "a.0/b", prunes: true), "0123" + "05612e302f62" + "01"),
         ]
         for (request, text) in golden { #expect(hexadecimal(request.encoded) == text) }
         #expect(hexadecimal(PeerCommand(arguments: ["ls", "-l"]).encoded) == "02026c73022d6c")
@@ -261,6 +263,8 @@ struct PeerRequestTests {
             .remove(volume: "web.3/data@monday"), .shrink(volume: "web.3/data", sizeBytes: .max),
             .clean(volume: "web.3/data", seconds: 60),
             .restore(id: "0123456789abcdef", name: "test.0/data"), .purge(id: "0123456789abcdef"),
+            .backup(volume: "web.3/data", to: nil),
+            .restoreBackup(volume: "web.3/data", backup: "ab", target: "a.0/b", host: "h1"),
         ]
         for operation in operations {
             let request = PeerRequest.volume(PeerVolumeOperation(operation))

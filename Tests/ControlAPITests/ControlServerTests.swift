@@ -44,6 +44,11 @@ private let web = ServiceSpec(
             #expect(try await client.volumes().map(\.state) == ["trash"])
             #expect(try await client.trash().map(\.volumeBytes) == [64 << 20])
             #expect(try await client.restore(service: "web").outcome == .created)
+            #expect(try await client.backups().map(\.durability.copies) == [1])
+            #expect(try await client.backupKey().password == "secret")
+            let order = RestorationRequest(volume: "web.0/data", host: "h2")
+            #expect(try await client.restore(order).index == 30)
+            #expect(try await client.forgetBackups(volume: "web.0/data").index == 31)
             #expect(try await client.sets().isEmpty)
         }
     }

@@ -18,6 +18,9 @@ failed() {
 # skipped WHAT WHY: says what this machine did not let us check.
 skipped() { printf '%s: %s\n' "$1" "$2" >> "$WORK/skipped"; }
 
+# measured WHAT FIGURE: tells what the machine took.
+measured() { printf '%s: %s\n' "$1" "$2" >> "$WORK/measured"; }
+
 # expect WHAT COMMAND...: the command succeeds.
 expect() {
     local what=$1 output
