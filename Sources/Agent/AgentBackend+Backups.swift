@@ -209,14 +209,16 @@ extension AgentBackend.Look {
         for request: RestorationRequest, _ name: VolumeName, of service: ServiceRecord
     ) throws -> [VolumeRestoration.Source] {
         guard service.spec.volumes.contains(where: { $0.name == name.volume }) else {
-            throw ControlError(.notFound, "the sets of \(service.name) have no volume \(name.volume)")
+            throw ControlError(
+                .notFound, "the sets of \(service.name) have no volume \(name.volume)")
         }
         return try service.spec.volumes.map { volume in
             let known = state.backups(of: name.slot, volume.name, owner: service.createdAt)
             if volume.name == name.volume, let wanted = request.backup {
                 guard let backup = known?.find(wanted)?.backup else {
                     throw ControlError(
-                        .notFound, "\(name) has no backup \(wanted.prefix(64)), or several begin so",
+                        .notFound,
+                        "\(name) has no backup \(wanted.prefix(64)), or several begin so",
                         next: "`shoal volume backups \(name)` lists all")
                 }
                 return .init(volume: volume.name, backup: backup.id)
@@ -339,7 +341,8 @@ extension AgentBackend.Look {
             failure: known.failure.map {
                 BackupFailureView(time: $0.time.rfc3339, reason: $0.reason)
             },
-            durability: durability(of: known, backup, newestAge: backups.first.map { age($0.0.time) }))
+            durability: durability(
+                of: known, backup, newestAge: backups.first.map { age($0.0.time) }))
     }
 
     private func durability(

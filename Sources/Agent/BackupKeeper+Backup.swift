@@ -41,7 +41,7 @@ extension BackupKeeper {
                 problems.isEmpty
                 ? nil : BackupFailure(time: .now, reason: problems.joined(separator: "; "))
             if problems.isEmpty { noteSuccess(subject.name) } else { noteFailure(subject) }
-            await dropSurplus(&record, keeping: places, look)
+            await dropSurplus(&record, of: subject, look)
             await tell(record)
             guard !made.isEmpty else { throw AgentError(problems.joined(separator: "; ")) }
             return made
@@ -59,7 +59,7 @@ extension BackupKeeper {
                 let copy = try await store(source, subject, at: place, look, progress: progress)
                 results.append((place, .success(copy)))
             } catch {
-                if let host = place.host { noteRefusal(of: host) }
+                if let host = place.host, !error.isOfSource { noteRefusal(of: host) }
                 let sentence = "\(place.title(look)): \(error)"
                 results.append((place, .failure(AgentError(sentence))))
             }
@@ -112,13 +112,11 @@ extension BackupKeeper {
     /// Lets go of copies of hosts that are not wanted any more but are there to be asked, and of
     /// those of hosts that were forgotten.
     private func dropSurplus(
-        _ record: inout VolumeBackups, keeping places: [BackupPlace], _ look: Look
+        _ record: inout VolumeBackups, of subject: Subject, _ look: Look
     ) async {
-        guard let name = VolumeName(slot: record.slot, volume: record.name) else { return }
-        let wanted = Set(places)
-        guard places.contains(where: { $0.host != nil && record.copy(at: $0) != nil }) else {
-            return
-        }
+        let name = subject.name
+        guard case .peers? = subject.backup.destination else { return }
+        let wanted = Set(places(of: subject, look))
         for copy in record.copies {
             guard let host = copy.host, !wanted.contains(copy.place) else { continue }
             guard look.state.host(host) != nil else {
@@ -211,6 +209,16 @@ extension VolumeBackups {
     func isCovered(without place: BackupPlace) -> Bool {
         let newest = copies.first { $0.place == place }?.newestSeconds ?? 0
         return copies.contains { $0.place != place && $0.newestSeconds ?? 0 >= newest }
+    }
+}
+
+extension Error {
+    /// True when the volume itself was at fault, whatever place it was to go to.
+    fileprivate var isOfSource: Bool {
+        switch self as? BackupError {
+        case .sourceUnreadable, .notKeepable, .file, .cancelled, .resticMissing, .badRequest: true
+        default: false
+        }
     }
 }
 

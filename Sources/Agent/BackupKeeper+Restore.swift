@@ -17,7 +17,8 @@ extension BackupKeeper {
     ///
     /// Tries the backup's own place first, then every other with the same content.
     private func restoreWork(
-        _ work: VolumeKeeper.Work, _ name: VolumeName, from record: VolumeBackups, backup id: String,
+        _ work: VolumeKeeper.Work, _ name: VolumeName, from record: VolumeBackups,
+        backup id: String,
         _ look: Look, progress: @escaping VolumeProgressHandler
     ) async throws -> (volume: VolumeRecord, backup: BackupRecord) {
         guard let wanted = record.find(id)?.backup else {

@@ -76,9 +76,6 @@ actor BackupKeeper {
 
     /// Works until it is cancelled.
     func run() async {
-        do { try await volumes.removeWork() } catch {
-            log.error("could not remove what a backup left: \(error)")
-        }
         while (try? await Task.sleep(for: BackupKeeper.interval)) != nil {
             let look = await look()
             // An old copy of the log may ask for what has long been done.
@@ -203,7 +200,8 @@ actor BackupKeeper {
             do {
                 let made = try await backUp(subject, to: places, look)
                 for (place, backup) in made {
-                    log.info("backed up \(subject.name) to \(place.title(look)): \(backup.id.prefix(8))")
+                    log.info(
+                        "backed up \(subject.name) to \(place.title(look)): \(backup.id.prefix(8))")
                 }
             } catch { log.warning("could not back up \(subject.name): \(error)") }
         case .drill(let subject): await drill(subject, look)
@@ -218,7 +216,8 @@ actor BackupKeeper {
     ) async throws -> Value {
         guard busy.insert(name).inserted else {
             throw AgentError(
-                "\(name) is being backed up or restored at this moment; try again when that is done")
+                "\(name) is being backed up or restored at this moment; try again when that is done"
+            )
         }
         defer { busy.remove(name) }
         return try await body()

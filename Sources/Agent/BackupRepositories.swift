@@ -58,7 +58,8 @@ struct BackupRepositories: Sendable {
             let channel = try await open(request, at: host)
             channel.cancel()
         } else {
-            guard server != nil else { throw AgentError("this host keeps no backups any more") }
+            guard let server else { throw AgentError("this host keeps no backups any more") }
+            if prunes { allowPruning(name, server) }
         }
         return try await BackupBridge.with {
             if host != me { return PeerBackupStream(try await open(request, at: host)) }
@@ -82,6 +83,11 @@ struct BackupRepositories: Sendable {
         return channel
     }
 
+    private func allowPruning(_ name: VolumeName, _ server: BackupServer) {
+        server.allowPruning(
+            of: "\(cluster)/\(name.folderName)", for: BackupRepositories.pruneLimit)
+    }
+
     // MARK: - For peers
 
     /// Answers a peer that wants to keep backups here, or to read them.
@@ -102,8 +108,7 @@ struct BackupRepositories: Sendable {
                 return try await channel.refuse(
                     "only the host that has \(name) may remove backups of it")
             }
-            server.allowPruning(
-                of: "\(cluster)/\(name.folderName)", for: BackupRepositories.pruneLimit)
+            allowPruning(name, server)
         }
         try await channel.send(PeerReply.ready)
         try await server.serve(PeerBackupStream(channel))

@@ -42,7 +42,8 @@ extension VolumeKeeper {
 
     /// The name of the volume for a work on a volume.
     static func workName(_ work: Work, for name: VolumeName) throws -> VolumeName {
-        let slot = SlotID(service: "0\(work.rawValue)-\(name.slot.service)", ordinal: name.slot.ordinal)
+        let slot = SlotID(
+            service: "0\(work.rawValue)-\(name.slot.service)", ordinal: name.slot.ordinal)
         guard let work = VolumeName(slot: slot, volume: name.volume) else {
             throw AgentError("\(name) is too long a name to be backed up")
         }

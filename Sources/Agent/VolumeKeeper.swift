@@ -44,6 +44,9 @@ actor VolumeKeeper {
     /// Repairs what an earlier start left, and tells what is here.
     func start() async throws {
         for sentence in try await store.recover() { log.warning("volumes: \(sentence)") }
+        do { try await removeWork() } catch {
+            log.error("could not remove what a backup or restore left: \(error)")
+        }
         await tell()
     }
 

@@ -161,7 +161,9 @@ package struct BackupKeyView: Codable, Hashable, Sendable {
 package struct RestorationRequest: Codable, Hashable, Sendable {
     /// One of the slot's volumes: `web.3/data`.
     package var volume: String
-    /// The backup of that volume; absent for the newest. Other volumes of the slot get their newest.
+    /// The backup of that volume; absent for the newest.
+    ///
+    /// Other volumes of the slot get their newest.
     package var backup: String?
     /// The host's name; absent for the one that has the volumes, or the best when that is lost.
     package var host: String?

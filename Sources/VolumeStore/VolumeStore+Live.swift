@@ -11,10 +11,13 @@ extension VolumeStore {
         _ name: VolumeName, into target: VolumeName, progress: VolumeProgressHandler? = nil
     ) async throws {
         let attempt = "copy the files of \(name)"
-        let (source, copy) = (mountPath(try requireReady(name)), mountPath(try requireReady(target)))
+        let (source, copy) = (
+            mountPath(try requireReady(name)), mountPath(try requireReady(target))
+        )
         let table = try mountTable()
         guard table.mount(at: source) != nil, table.mount(at: copy) != nil else {
-            throw VolumeError.badRequest("\(name) and \(target) must both be attached to copy files")
+            throw VolumeError.badRequest(
+                "\(name) and \(target) must both be attached to copy files")
         }
         let result = try await tools.run(
             ["cp", "-a", "--sparse=auto", "--reflink=auto", "--", "\(source)/.", copy],

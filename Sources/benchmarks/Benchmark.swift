@@ -18,7 +18,7 @@ enum Catalogue {
         LogBenchmark(), JoinBenchmark(), IdleBenchmark(withSets: false), WriteBenchmark(),
         ApplyBenchmark(), IdleBenchmark(withSets: true), BurstBenchmark(), HostLossBenchmark(),
         LeaseLossBenchmark(), ResizeBenchmark(), ProcessorWallBenchmark(), NeighbourBenchmark(),
-        EnforcementBenchmark(),
+        EnforcementBenchmark(), BackupBenchmark(),
     ]
 }
 

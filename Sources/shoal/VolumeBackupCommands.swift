@@ -127,7 +127,8 @@ struct VolumeRestoreCommand: AsyncParsableCommand {
 
     func validate() throws {
         if target != nil, replace || othersEmpty {
-            throw ValidationError("--as restores beside; it goes with neither --replace nor --others-empty")
+            throw ValidationError(
+                "--as restores beside; it goes with neither --replace nor --others-empty")
         }
         guard (1...604_800).contains(timeout) else {
             throw ValidationError("--timeout must be from 1 to 604800 seconds")
@@ -151,11 +152,15 @@ struct VolumeRestoreCommand: AsyncParsableCommand {
         var shown = ""
         while ContinuousClock.now - begin < .seconds(timeout) {
             try await Task.sleep(for: .milliseconds(200))
-            guard let set = try await client.sets(service: slot).first(where: { $0.slot == order.slot })
+            guard
+                let set = try await client.sets(service: slot).first(where: {
+                    $0.slot == order.slot
+                })
             else { throw ControlError(.notFound, "\(order.slot) was deleted meanwhile") }
             guard set.phase != "running" || set.placementIndex ?? 0 < order.index else {
                 let took = ContinuousClock.now - begin
-                let milliseconds = Int(took.components.seconds) * 1_000
+                let milliseconds =
+                    Int(took.components.seconds) * 1_000
                     + Int(took.components.attoseconds / 1_000_000_000_000_000)
                 Output.standardOutput(
                     "\(order.slot) runs on \(set.host ?? order.host), "
@@ -163,7 +168,9 @@ struct VolumeRestoreCommand: AsyncParsableCommand {
                 return
             }
             let now = "\(set.phase): \(set.reason ?? "")"
-            if now != shown { Output.standardError(Output.printable("\(order.slot) \(now)") + "\n") }
+            if now != shown {
+                Output.standardError(Output.printable("\(order.slot) \(now)") + "\n")
+            }
             shown = now
         }
         throw ControlError(

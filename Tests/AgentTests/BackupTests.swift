@@ -104,12 +104,14 @@ struct BackupTests {
             copies: [
                 BackupCopy(target: "/b", backups: [backup("a", "x"), backup("b", "y")]),
                 BackupCopy(target: "peers", host: one, backups: [backup("c", "x")]),
-                BackupCopy(target: "peers", host: two, backups: [backup("d", "x", at: 9)]),
+                BackupCopy(target: "peers", host: two, backups: [backup("d", "x", at: 9_000)]),
             ])
         let wanted = backup("c", "x")
         func ids(_ reachable: [HostID]) -> String {
-            record.sources(of: wanted) { reachable.contains($0) }.map { String($0.backup.id.prefix(1)) }
-                .joined()
+            record.sources(of: wanted) { reachable.contains($0) }.map {
+                String($0.backup.id.prefix(1))
+            }
+            .joined()
         }
         #expect(ids([one, two]) == "cad")
         #expect(ids([two]) == "ad")

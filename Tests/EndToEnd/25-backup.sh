@@ -23,6 +23,8 @@ phase() { HOST_ASKED=${ASKED:-1} set_field db.0 .phase; }
 work_left() { grep -lsE '^name .*(@shoal-|0restore-|0backup-|0drill-)' "$DATA"/h*/volumes/records/*; }
 nothing_of_work() { ! work_left && ! grep -qE "$DATA/h[0-9]/volumes/mounts/(0|[^ ]*@shoal)" /proc/self/mounts; }
 
+# Every host that it may run on can do without the others.
+for host in 1 2 3; do expect "the image on h$host" shoal "$host" image load "$WORK/web.tar"; done
 database 1d "$target" "" | apply_text 1 --wait > /dev/null || failed "apply" "exit 0" "an error"
 holder=$(host_of db.0)
 other=$((holder % 3 + 1))

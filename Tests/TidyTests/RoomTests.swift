@@ -82,7 +82,8 @@ struct Room {
             rooms: [
                 "Base", "Wire", "ClusterModel", "Membership", "Consensus", "ClusterState",
                 "Scheduling", "HostPlan", "PeerCore", "EventLoop", "Transport", "Storage",
-                "HostControl", "ContainerRuntime", "VolumePlan", "VolumeStore", "BackupStore", "ImageStore",
+                "HostControl", "ContainerRuntime", "VolumePlan", "VolumeStore", "BackupStore",
+                "ImageStore",
                 "ControlAPI",
             ], others: ["CLinux", "Yams", "Foundation", "Glibc", "Synchronization"]),
 
