@@ -93,6 +93,7 @@ extension AgentBackend {
     func performBackup(
         _ operation: VolumeOperation, progress: @escaping VolumeProgressHandler
     ) async throws -> VolumeOperationResult {
+        try await waitUntilCurrent()
         let look = await look()
         switch operation {
         case .backup(let volume, let target):
@@ -102,6 +103,17 @@ extension AgentBackend {
                 try name(volume), backup, as: try name(target), look, progress)
         default: throw ControlError(.invalid, "this is no operation on backups")
         }
+    }
+
+    /// An agent that has just started knows an old log, and would work from that.
+    private func waitUntilCurrent() async throws {
+        for _ in 0..<200 {
+            if await backupKeeper.look().isCurrent { return }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        throw ControlError(
+            .unavailable, "this host has not heard from a leaseholder since its agent started",
+            next: "`shoal status` shows how it is; try again when it knows one")
     }
 
     private func backUp(

@@ -33,7 +33,8 @@ extension BackupKeeper {
         var problems: [String] = []
         for (place, backup) in sources {
             let (volume, path) = try await volumes.makeWork(
-                work, for: name, volumeClass: record.volumeClass, size: record.sizeBytes)
+                work, for: name, volumeClass: record.volumeClass, size: record.sizeBytes,
+                fileSystem: look.fileSystem(of: record))
             do {
                 try await restore(backup, of: record, at: place, into: path, look, progress)
                 return (volume, backup)
@@ -195,7 +196,8 @@ extension BackupKeeper {
         else { throw AgentError("\(slot) has no volume \(source.volume) any more") }
         guard !source.backup.isEmpty else {
             let work = try await volumes.makeWork(
-                .restore, for: name, volumeClass: spec.volumeClass, size: spec.sizeBytes)
+                .restore, for: name, volumeClass: spec.volumeClass, size: spec.sizeBytes,
+                fileSystem: FileSystemKind(spec))
             return (work.record, name)
         }
         guard
@@ -217,6 +219,23 @@ extension BackupKeeper {
             .reportRestoration(slot, index: order.index, host: order.host, problem: problem))
         guard case .done = result else { return false }
         return true
+    }
+}
+
+extension FileSystemKind {
+    /// The file system that a service wants for a volume; nil when it does not say.
+    fileprivate init?(_ spec: VolumeSpec) {
+        guard let wanted = spec.fileSystem else { return nil }
+        self.init(rawValue: wanted.rawValue)
+    }
+}
+
+extension BackupKeeper.Look {
+    /// The file system for a volume that is restored; nil for the usual one.
+    fileprivate func fileSystem(of record: VolumeBackups) -> FileSystemKind? {
+        state.service(record.slot.service)?.spec.volumes.first {
+            $0.name == record.name && $0.volumeClass == record.volumeClass
+        }.flatMap { FileSystemKind($0) }
     }
 }
 

@@ -74,12 +74,14 @@ extension VolumeKeeper {
 
     /// Makes and mounts an empty volume for work, in place of an earlier one of that name.
     func makeWork(
-        _ work: Work, for name: VolumeName, volumeClass: VolumeClass, size: Int
+        _ work: Work, for name: VolumeName, volumeClass: VolumeClass, size: Int,
+        fileSystem: FileSystemKind? = nil
     ) async throws -> (record: VolumeRecord, path: String) {
         let target = try VolumeKeeper.workName(work, for: name)
         try await discard(target)
         let record = try await store.create(
-            VolumeRequest(name: target, volumeClass: volumeClass, size: size))
+            VolumeRequest(
+                name: target, volumeClass: volumeClass, size: size, fileSystem: fileSystem))
         return (record, try await store.attach(target).path)
     }
 
@@ -108,7 +110,8 @@ extension VolumeKeeper {
         } catch VolumeError.attached {
             isPointInTime = false
             (work, path) = try await makeWork(
-                .backup, for: name, volumeClass: record.volumeClass, size: record.size)
+                .backup, for: name, volumeClass: record.volumeClass, size: record.size,
+                fileSystem: record.fileSystem)
         }
         let result: Result<Value, any Error>
         do {
