@@ -105,6 +105,14 @@ extension AgentBackend {
         }
     }
 
+    /// Answers another agent that keeps backups of a volume here, or reads them.
+    func serveBackups(_ volume: String, prunes: Bool, _ channel: PeerChannel) async throws {
+        let holder = await look().volumeHost(of: volume)
+        try await backupKeeper.repositories.serve(
+            volume: volume, prunes: prunes, isHolder: holder == channel.stream.peer.hostID,
+            to: channel)
+    }
+
     /// An agent that has just started knows an old log, and would work from that.
     private func waitUntilCurrent() async throws {
         for _ in 0..<200 {

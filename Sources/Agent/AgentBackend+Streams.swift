@@ -285,10 +285,7 @@ extension AgentBackend {
                 try await channel.send(PeerRemains(slots: await keeper.slots(of: service)))
                 await channel.finish()
             case .backups(let volume, let prunes):
-                let holder = await look().volumeHost(of: volume)
-                try await backupKeeper.repositories.serve(
-                    volume: volume, prunes: prunes, isHolder: holder == stream.peer.hostID,
-                    to: channel)
+                try await serveBackups(volume, prunes: prunes, channel)
             }
         } catch {
             log.warning("a request of host \(stream.peer.hostID.short) ended early: \(error)")
