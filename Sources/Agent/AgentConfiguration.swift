@@ -180,13 +180,8 @@ extension AgentConfiguration {
         monitorPath = text("monitor")
         thinPool = try optional("thin-pool").map(AgentConfiguration.thinPool)
         trashSeconds = try AgentConfiguration.seconds(text("keep-deleted"), key: "keep-deleted")
-        backupCredentials = optional("backup-credentials")
-        if let path = backupCredentials, !path.hasPrefix("/") {
-            throw ConfigurationError("backup-credentials: \(path) must be an absolute path")
-        }
-        do { backupQuotaBytes = try Quantity.bytes(text("backup-quota")) } catch {
-            throw ConfigurationError("backup-quota: \(error)")
-        }
+        backupCredentials = try AgentConfiguration.keyFile(optional("backup-credentials"))
+        backupQuotaBytes = try AgentConfiguration.quota(text("backup-quota"))
         do {
             millicores = try optional("cpu").map { try Quantity.millicores($0) }
             memoryBytes = try optional("memory").map { try Quantity.bytes($0) }
@@ -219,6 +214,19 @@ extension AgentConfiguration {
         guard bridge.utf8.count <= 15 else {
             throw ConfigurationError(
                 "bridge: \(bridge) is longer than the 15 characters of an interface name")
+        }
+    }
+
+    private static func keyFile(_ path: String?) throws(ConfigurationError) -> String? {
+        if let path, !path.hasPrefix("/") {
+            throw ConfigurationError("backup-credentials: \(path) must be an absolute path")
+        }
+        return path
+    }
+
+    private static func quota(_ text: String) throws(ConfigurationError) -> Int {
+        do { return try Quantity.bytes(text) } catch {
+            throw ConfigurationError("backup-quota: \(error)")
         }
     }
 

@@ -71,8 +71,7 @@ package enum AgentProcess {
         let keeper = try setKeeper(
             configuration, abilities, host: host, runtime: runtime, images: images,
             supply: supply, instance: instance, driver: driver, log: log)
-        let backups = try await backupKeeper(
-            configuration, volumes: keeper.volumes, driver: driver, secret: secret, log: log)
+        let backups = try await backupKeeper(configuration, keeper.volumes, driver, secret, log)
         let backend = AgentBackend(
             driver: driver, store: images, supply: supply, keeper: keeper,
             sampler: UsageSampler(host: host, keeper: keeper), backupKeeper: backups,
@@ -117,8 +116,8 @@ package enum AgentProcess {
 
     /// What backs volumes up and brings them back.
     private static func backupKeeper(
-        _ configuration: AgentConfiguration, volumes: VolumeKeeper, driver: PeerDriver,
-        secret: ClusterSecret, log: AgentLog
+        _ configuration: AgentConfiguration, _ volumes: VolumeKeeper, _ driver: PeerDriver,
+        _ secret: ClusterSecret, _ log: AgentLog
     ) async throws -> BackupKeeper {
         let folder = configuration.dataFolder
         let server =
