@@ -33,6 +33,8 @@ struct VictimOrder: Codable, Sendable {
     var operation: String
     /// The checkpoint at which it kills itself, from 1; 0 for never.
     var killAt: Int
+    /// After how many microseconds it kills itself, wherever it is then; nil for never.
+    var killAfter: UInt32?
 
     /// The order of this process, when it is a victim.
     static let own: VictimOrder? = {
@@ -66,8 +68,8 @@ struct VictimOrder: Codable, Sendable {
             fileSystem: FileSystemKind(rawValue: fileSystem))
     }
 
-    /// Where the victim says that it begins.
-    var startedPath: String { "\(root).started" }
+    /// Where the victim writes, when it is done, how many microseconds that took.
+    var donePath: String { "\(root).done" }
 
     /// Does it.
     func perform(_ store: VolumeStore) async throws {
@@ -94,19 +96,10 @@ struct VictimOrder: Codable, Sendable {
     }
 
     /// Starts a process that does it; returns how it ended, as waitpid(2) says, and what it said.
-    ///
-    /// `killAfter`: kills it so many microseconds after it began, wherever it is then.
-    func run(killAfter: UInt32? = nil) throws -> (status: Int32, output: String) {
+    func run() throws -> (status: Int32, output: String) {
         let order = String(decoding: try JSONEncoder().encode(self), as: UTF8.self)
         let log = "\(root).log"
         let process = try start(order: order, log: log)
-        if let killAfter {
-            while access(startedPath, F_OK) != 0, kill(process, 0) == 0 {
-                usleep(500)
-            }
-            usleep(killAfter)
-            kill(process, SIGKILL)
-        }
         var status: Int32 = 0
         while waitpid(process, &status, 0) < 0, errno == EINTR {}
         return (status, VolumeFixture.read(log) ?? "")
@@ -159,7 +152,17 @@ struct VictimTests {
             })
         _ = try await store.recover()
         isCounting.store(true, ordering: .relaxed)
-        try VolumeFixture.write("", to: order.startedPath)
+        if let delay = order.killAfter {
+            // From another thread, so that it comes wherever the operation is.
+            Thread.detachNewThread {
+                usleep(delay)
+                kill(getpid(), SIGKILL)
+            }
+        }
+        let clock = ContinuousClock()
+        let start = clock.now
         try await order.perform(store)
+        let took = start.duration(to: clock.now) / .microseconds(1)
+        try VolumeFixture.write("\(Int(took))", to: order.donePath)
     }
 }

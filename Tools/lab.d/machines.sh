@@ -5,10 +5,13 @@
 # console and the id of its process, which leads a process group with all the machine's processes.
 # shellcheck shell=bash
 
-NAMESPACE=shoal-lab
+# With a LAB and a LAB_NAMESPACE of its own, a second group of machines may run beside the first.
+NAMESPACE=${LAB_NAMESPACE:-shoal-lab}
 MACHINES=$LAB/machines
 MACHINES_MAX=50
 DISK_SIZE=4G
+# A read-only disk that all machines share, /dev/ubdc or /dev/vdc; empty for none.
+SHARED_DISK=
 # How long the slowest machine may take until it answers: systemd under emulation takes 30 s idle.
 BOOT_SECONDS=180
 
@@ -33,7 +36,7 @@ machines() {
 }
 
 lab_up() {
-    local engine=uml memory=512 init=/usr/sbin/lab-init option count machine start
+    local engine=uml memory=512 init=/usr/sbin/lab-init option
     OPTIND=1
     while getopts e:m:s option; do
         case $option in
@@ -44,10 +47,9 @@ lab_up() {
         esac
     done
     shift $((OPTIND - 1))
-    count=${1:-}
     [[ $engine =~ ^(uml|qemu)$ ]] || fail "-e takes uml or qemu: $engine"
     [[ $memory =~ ^[1-9][0-9]{1,5}$ ]] || fail "-m takes a number of MiB: $memory"
-    [[ $count =~ ^[1-9][0-9]?$ && $count -le $MACHINES_MAX ]] \
+    [[ ${1:-} =~ ^[1-9][0-9]?$ && $1 -le $MACHINES_MAX ]] \
         || fail "up takes a number of machines from 1 to $MACHINES_MAX: Tools/lab up 3"
     require_root
     prepare_image "$engine"
@@ -55,17 +57,24 @@ lab_up() {
     trap 'end_machines; say "error: the machines did not come up and are removed" >&2' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+    bring_up "$1" "$engine" "$memory" "$init"
+    trap - EXIT
+}
+
+# bring_up COUNT ENGINE MEMORY INIT: boots machines and waits for them; $MACHINES is there.
+bring_up() {
+    local count=$1 machine start
+    shift
     start=$(now_ms)
     make_segment || fail "the network namespace $NAMESPACE could not be made"
     for machine in $(seq "$count"); do
-        start_machine "$machine" "$engine" "$memory" "$init" \
+        make_machine "$machine" "$1" && boot_machine "$machine" "$@" \
             || fail "machine $machine could not be started"
     done
     for machine in $(seq "$count"); do
         wait_for_machine "$machine"
         say "machine $machine answers at $(machine_address "$machine") after $(since "$start")"
     done
-    trap - EXIT
 }
 
 make_segment() {
@@ -75,28 +84,39 @@ make_segment() {
         && ip -n "$NAMESPACE" link set br0 up
 }
 
-start_machine() {
-    local machine=$1 engine=$2 memory=$3 init=$4 folder=$MACHINES/$1
-    local arguments=("lab.machine=$machine" "init=$init" rw mitigations=off quiet)
+# make_machine I ENGINE: its folder, its disk and its port.
+make_machine() {
+    local machine=$1 folder=$MACHINES/$1
     mkdir "$folder" && truncate -s "$DISK_SIZE" "$folder/disk" \
         && ip -n "$NAMESPACE" tuntap add dev "tap$machine" mode tap \
         && ip -n "$NAMESPACE" link set "tap$machine" master br0 up || return 1
+    [ "$2" != qemu ] \
+        || qemu-img create -q -f qcow2 -b "$CACHE/qemu.ext4" -F raw "$folder/overlay"
+}
+
+# boot_machine I ENGINE MEMORY INIT: also after the machine was killed; its disks are as they were.
+boot_machine() {
+    local machine=$1 engine=$2 memory=$3 folder=$MACHINES/$1 shared=()
+    local arguments=("lab.machine=$machine" "init=$4" rw mitigations=off quiet)
+    rm -f "$folder/pid"
     ulimit -c 0
     if [ "$engine" = uml ]; then
+        [ -z "$SHARED_DISK" ] || shared=("ubd2r=$SHARED_DISK")
         TMPDIR=$(memory_folder "$memory") in_own_group "$folder" "$USER_MODE_KERNEL" \
             "mem=${memory}M" "umid=$machine" "uml_dir=$MACHINES/" \
-            "ubd0=$folder/overlay,$CACHE/uml.ext4" "ubd1=$folder/disk" \
+            "ubd0=$folder/overlay,$CACHE/uml.ext4" "ubd1=$folder/disk" "${shared[@]}" \
             root=/dev/ubda rootfstype=ext4 "vec0:transport=tap,ifname=tap$machine,depth=64,gro=1" \
             con=null con0=null,fd:1 ssl=null "${arguments[@]}"
     else
-        qemu-img create -q -f qcow2 -b "$CACHE/qemu.ext4" -F raw "$folder/overlay" || return 1
+        [ -z "$SHARED_DISK" ] \
+            || shared=(-drive "if=virtio,file=$SHARED_DISK,format=raw,readonly=on,cache=unsafe")
         in_own_group "$folder" qemu-system-x86_64 -name "lab$machine" -nodefaults \
             -no-user-config -display none -no-reboot -M pc -cpu qemu64 -smp "${SMP:-1}" \
             -accel tcg,thread=multi,tb-size=256 -m "$memory" -kernel "$CLOUD_KERNEL" \
             -initrd "$CACHE/cloud-start.gz" \
-            -append "console=ttyS0 panic=-1 ${arguments[*]}" \
+            -append "console=ttyS0 panic=-1 no_timer_check ${arguments[*]}" \
             -drive "if=virtio,file=$folder/overlay,format=qcow2,cache=unsafe" \
-            -drive "if=virtio,file=$folder/disk,format=raw,cache=unsafe" \
+            -drive "if=virtio,file=$folder/disk,format=raw,cache=unsafe" "${shared[@]}" \
             -netdev "tap,id=net,ifname=tap$machine,script=no,downscript=no" \
             -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci -serial stdio
     fi

@@ -13,6 +13,12 @@ TEST_FILTERS=(
     'VolumeStoreTests\.(LogicalTests|QuotaTests)'
     'VolumeStoreTests\.ResizeTests/growExt4'
 )
+# The long run: all of it, with kills at random moments by the hundred, and what fills a pool slowly.
+LONG_FILTERS=(HostControlTests ContainerRuntimeTests VolumeStoreTests)
+LONG_KILLS=500
+LONG_SECONDS=14400
+# NAME=VALUE for the tests.
+TEST_ENVIRONMENT=()
 # The machine's memory; taken from the host only as it is touched.
 TEST_MEBIBYTES=768
 
@@ -23,6 +29,13 @@ lab_test() {
     while [ $# -gt 0 ]; do
         case $1 in
             --verbose) verbose=yes; shift; continue ;;
+            --long)
+                filters+=("${LONG_FILTERS[@]}")
+                seconds=$LONG_SECONDS
+                TEST_ENVIRONMENT+=("SHOALT_KILLS=$LONG_KILLS" SHOALT_LONG=1)
+                shift
+                continue
+                ;;
             --bundle | --filter | --time) [ $# -ge 2 ] || fail "$1 needs a value" ;;
             *) fail "test does not know $1: see Tools/lab --help" ;;
         esac
@@ -54,6 +67,20 @@ lab_test() {
     judge_test "$seconds"
 }
 
+# kills [N]: nothing but kills at random moments of operations on volumes.
+lab_kills() {
+    local count=$LONG_KILLS
+    if [[ ${1:-} =~ ^[1-9][0-9]{0,4}$ ]]; then
+        count=$1
+        shift
+    elif [ $# -gt 0 ] && [[ $1 != --* ]]; then
+        fail "kills takes a number of kills: Tools/lab kills 500"
+    fi
+    TEST_ENVIRONMENT+=("SHOALT_KILLS=$count")
+    # Some seconds each: the store starts three times for one kill, in a machine that is slow at that.
+    lab_test --filter 'VolumeStoreTests\.KillTests/anyMoment' --time $((count * 30 + 300)) "$@"
+}
+
 # Kills the machine if it still runs, with its processes: they are processes of the host, in the
 # same group.
 end_test() {
@@ -76,7 +103,9 @@ start_test_machine() {
 
 # Boots the machine, which does what $test_run/command says.
 boot_test_machine() {
+    local variable
     cp "$TOOLS/lab.d/guest/test-init" "$test_run/init"
+    for variable in "${TEST_ENVIRONMENT[@]}"; do printf '%s\0' "$variable"; done > "$test_run/environment"
     : > "$test_run/console"
     # Drivers that the kernel does not have inside, and an empty disk for the tests of volumes.
     echo "$USER_MODE_MODULES"/* > "$test_run/modules"
@@ -122,7 +151,7 @@ since_ms() { echo $((($(date +%s) - $(stat -c %Y "$1")) * 1000)); }
 # Prints a line of the console when it is a verdict, or any line when `verbose`.
 tell() {
     local line=${1%$'\r'}
-    if [ -n "$2" ]; then
+    if [ -n "$2" ] || [[ $line == "kills: "* ]]; then
         say "$line"
     elif [[ $line =~ ^.\ Test\ .*\ (passed|failed)\ after || $line =~ (skipped|recorded an issue) ||
         $line == *"↳"* && $line != *"Testing Library"* && $line != *"Target Platform"* ]]; then
