@@ -210,6 +210,7 @@ package actor SetKeeper {
             )
         }
         try await host.prepare(subnetIndex: subnetIndex)
+        if let problem = await host.translationProblem { log.warning("\(problem)") }
         let existing = sets.values.compactMap { set in
             IPv4Address(bytes: set.record.address).map {
                 AddressBook.Assignment(slot: set.record.slot, address: $0)

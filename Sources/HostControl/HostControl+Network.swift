@@ -30,6 +30,7 @@ extension HostControl {
             throw HostControlError.foreignAddress(
                 slot: slot, address: address, subnet: plan.subnet)
         }
+        if !network.publish.isEmpty, let translationProblem { throw translationProblem }
         let path = names.namespacePath(slot)
         let doing = "connect \(slot) to \(names.bridge)"
         var isFresh = true
@@ -94,9 +95,14 @@ extension HostControl {
 
     /// Replaces all published ports of this host at once; connections that are under way stay.
     ///
-    /// Calls take effect in the order they were made.
+    /// Calls take effect in the order they were made. Throws `kernelLacks` where the kernel cannot
+    /// translate addresses, unless there is nothing to publish.
     package func publish(_ backends: [PublishedBackend]) async throws {
         guard let plan else { throw HostControlError.notPrepared }
+        if let translationProblem {
+            guard backends.isEmpty else { throw translationProblem }
+            return
+        }
         // What leads the peers' packets to a set takes the host out of its cluster.
         let script = plan.publishScript(
             backends.filter { $0.hostPort != settings.ownPort }, hasNumgen: capabilities.hasNumgen)
@@ -165,13 +171,17 @@ extension HostControl {
             let result = try await commands.run(
                 inHost(["nft", "--check", "-f", "-"]), input: Array(script.utf8))
             guard result.exitCode != 0 else {
+                capabilities.hasAddressTranslation = true
                 capabilities.hasNumgen = hasNumgen
+                translationProblem = nil
                 return
             }
             said = result.errorText.split(separator: "\n").first.map(String.init) ?? ""
         }
-        throw HostControlError.kernelLacks(
-            feature: "nftables address translation (nft_nat, nft_masq, nft_fib)", cause: said)
+        capabilities.hasAddressTranslation = false
+        translationProblem = .kernelLacks(
+            feature: "address translation by nftables (nft_nat, nft_masq, nft_fib), so no set here "
+                + "can publish ports or reach other hosts", cause: said)
     }
 
     /// All interfaces in the host's namespace.

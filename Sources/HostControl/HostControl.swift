@@ -7,6 +7,9 @@ import HostPlan
 package struct HostCapabilities: Sendable {
     /// The control groups: version, mount points, hybrid mount.
     package var cgroups: CgroupLayout
+    /// True when nftables can translate addresses, without which no port can be published and sets
+    /// reach nothing beyond this host; known after `prepare`.
+    package var hasAddressTranslation: Bool
     /// True when nftables can hand connections out in turn; known after `prepare`.
     package var hasNumgen: Bool
     /// True when the kernel has what tc needs, without which no bandwidth limit is kept; known after `prepare`.
@@ -40,6 +43,8 @@ package actor HostControl {
 
     /// The host's total; nil when there is none.
     var uplink: UplinkPlan?
+    /// Why the kernel cannot translate addresses; nil while it can or was not asked.
+    package internal(set) var translationProblem: HostControlError?
     /// The bandwidth of every set that this process has set up or changed.
     var bandwidths: [SlotID: KnownBandwidth] = [:]
     /// The walls of every set as they were last set without a failure.
@@ -77,7 +82,8 @@ package actor HostControl {
         self.names = names
         self.commands = commands
         capabilities = HostCapabilities(
-            cgroups: cgroups, hasNumgen: false, hasTrafficControl: false,
+            cgroups: cgroups, hasAddressTranslation: false, hasNumgen: false,
+            hasTrafficControl: false,
             kernelRelease: try MachineFacts.read(layout: cgroups).kernelRelease)
     }
 
@@ -116,6 +122,7 @@ package actor HostControl {
         }
         try await detectTables(plan)
         self.plan = plan
+        guard capabilities.hasAddressTranslation else { return }
         let listed = try await commands.run(inHost(["nft", "list", "table", "ip", names.table]))
         if listed.exitCode != 0 || !listed.outputText.contains("ip saddr \(subnet) ") {
             try await publish([])
