@@ -88,7 +88,8 @@ package enum VolumeError: Error, Sendable, CustomStringConvertible {
                 + "raise that, or empty the trash"
         case .poolFull(let attempt, let pool, let percent):
             "cannot \(attempt): the thin pool \(pool) is \(percent) % full; extend it with "
-                + "`lvextend -L +10G \(pool)`, or empty the trash"
+                + "`lvextend -L +10G \(pool)` (its metadata with `lvextend "
+                + "--poolmetadatasize +64M \(pool)`), or empty the trash"
         case .contentTooLarge(let name, let used, let wanted):
             "cannot shrink \(name) to \(Quantity.display(bytes: wanted)): its content takes "
                 + "\(Quantity.display(bytes: used)); remove files or take a larger size"

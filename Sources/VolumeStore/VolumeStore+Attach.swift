@@ -148,6 +148,7 @@ extension VolumeStore {
         switch record.volumeClass {
         case .loop:
             let file = try openImageFile(record, attempt: attempt)
+            try await repairMarked(record, path: imagePath(record), attempt: attempt)
             // The device lets go of the file by itself when nobody uses it: what a crash leaves
             // here is closed with the process.
             let (device, number) = try LoopDevice.attach(
@@ -159,6 +160,7 @@ extension VolumeStore {
         case .directory: try mountDirectory(record, at: target, options: options)
         case .lvm:
             let device = try await activateLogicalVolume(record, attempt: attempt)
+            try await repairMarked(record, path: device, attempt: attempt)
             try mountDevice(device, record, at: target, options: options, attempt: attempt)
         }
     }

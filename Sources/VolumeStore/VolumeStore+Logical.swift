@@ -119,10 +119,18 @@ extension VolumeStore {
         let text = try await lvm(
             [
                 "lvs", "--noheadings", "--nosuffix", "--units", "b", "--separator", "|", "-o",
-                "lv_size,data_percent,metadata_percent", "\(pool)",
+                "lv_size,data_percent,metadata_percent,lv_health_status", "\(pool)",
             ], attempt: attempt)
-        let fields = text.filter { !$0.isWhitespace }.split(separator: "|")
-        let percents = fields.dropFirst().compactMap { Double($0) }
+        let fields = text.filter { !$0.isWhitespace }
+            .split(separator: "|", omittingEmptySubsequences: false)
+        if fields.count == 4, ["failed", "metadata_read_only"].contains(fields[3]) {
+            throw VolumeError.tool(
+                attempt: attempt,
+                cause: "the thin pool \(pool) has failed (\(fields[3])); stop what uses its "
+                    + "volumes, then `vgchange --activate n \(pool.group)`, "
+                    + "`lvconvert --repair \(pool)`, and start them again")
+        }
+        let percents = fields.dropFirst().prefix(2).compactMap { Double($0) }
         guard percents.count == 2, let size = Int(fields[0]), let highest = percents.max() else {
             throw VolumeError.kernelLacks(
                 feature: "volumes in \(pool)", cause: "it is no thin pool",

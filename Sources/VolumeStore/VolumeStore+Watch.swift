@@ -13,6 +13,8 @@ package enum VolumeEvent: Hashable, Sendable, CustomStringConvertible {
     case stillWritten(VolumeName, VolumeUsage, [FileUser])
     /// It may be written to again.
     case writable(VolumeName, VolumeUsage)
+    /// Its file system met an error of the disk below it.
+    case failing(VolumeName, cause: String)
 
     package var description: String {
         switch self {
@@ -28,6 +30,10 @@ package enum VolumeEvent: Hashable, Sendable, CustomStringConvertible {
                 + users.map(\.description).joined(separator: ", ")
         case .writable(let name, let usage):
             "the volume \(name) is writable again: \(VolumeEvent.text(usage))"
+        case .failing(let name, let cause):
+            "the disk under the volume \(name) fails: \(cause); what was not synchronized may be "
+                + "lost: look into the kernel's log, stop what uses the volume, and start it again "
+                + "when the disk is right, which checks the volume"
         }
     }
 
@@ -51,6 +57,8 @@ struct WatchedVolume: Sendable {
     var cleanUpEnd: ContinuousClock.Instant?
     /// Who kept it writable last time, so that it is told once.
     var lastWriters: [FileUser] = []
+    /// How its disk fails, so that it is told once; empty while it works.
+    var failure = ""
 }
 
 extension VolumeStore {
@@ -74,10 +82,30 @@ extension VolumeStore {
             guard locks.take(record.name.base) else { continue }
             defer { locks.release(record.name.base) }
             // One volume that cannot be looked at must not hide the others.
-            if let found = try? await look(at: record, entry) { events += found }
+            var failure = VolumeStore.failure(record, entry)
+            do {
+                events += try await look(at: record, entry)
+            } catch {
+                failure = "\(error)"
+            }
+            if !failure.isEmpty, watched[record.id]?.failure != failure {
+                events.append(.failing(record.name, cause: failure))
+            }
+            watched[record.id, default: WatchedVolume()].failure = failure
         }
         watched = watched.filter { records[$0.key] != nil }
         return events
+    }
+
+    /// What the kernel says of a file system that met an error; empty when it is well.
+    private static func failure(_ record: VolumeRecord, _ entry: MountEntry) -> String {
+        guard record.volumeClass != .directory, !entry.options.contains("ro") else { return "" }
+        let options = entry.fileSystemOptions
+        // Newer kernels have words of their own for it.
+        let isStopped =
+            options.contains("ro") || options.contains("emergency_ro")
+            || options.contains("shutdown")
+        return isStopped ? "its file system met an error and is read-only now" : ""
     }
 
     /// Lets a full volume be written to for a while, so that its owner can remove files.
