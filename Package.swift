@@ -98,7 +98,9 @@ let package = Package(
         outer("HostControl", ["Base", "ClusterModel", "HostPlan", "EventLoop", "CLinux"]),
         outer(
             "ContainerRuntime", ["Base", "ClusterModel", "HostPlan", "EventLoop", "CLinux"]),
-        outer("VolumeStore", ["Base", "ClusterModel", "VolumePlan", "EventLoop", "CLinux"]),
+        outer(
+            "VolumeStore",
+            ["Base", "ClusterModel", "VolumePlan", "EventLoop", "CLinux", "CSodium"]),
         outer("ImageStore", ["Base", "ClusterModel", "CArchive", "CSodium", "CLinux"]),
         outer(
             "ControlAPI",

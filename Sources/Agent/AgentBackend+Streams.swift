@@ -286,6 +286,9 @@ extension AgentBackend {
                 await channel.finish()
             case .backups(let volume, let prunes):
                 try await serveBackups(volume, prunes: prunes, channel)
+            case .receivable(let volumes): try await serveReceivable(volumes, channel)
+            case .moveVolumes(let slot, let move, let heldAt):
+                try await serveMove(slot, move, heldAt: heldAt, channel)
             }
         } catch {
             log.warning("a request of host \(stream.peer.hostID.short) ended early: \(error)")

@@ -40,6 +40,7 @@ extension AgentBackend.Look {
             }
             return volumes { $0.title == text && $0.trashedAt == nil }
         case .host: return []
+        case .slot: return []
         case .identity(let text):
             guard VolumeID(text) != nil else {
                 throw ControlError(
@@ -55,6 +56,7 @@ extension AgentBackend.Look {
     /// Of several, the one whose copy its slot uses; it refuses where nobody can tell which is meant.
     func holder(of subject: VolumeOperation.Subject) throws(ControlError) -> HostID {
         if case .host(let name) = subject { return try host(named: name) }
+        if case .slot(let text) = subject { return try holder(ofSlot: text) }
         let found = try found(subject)
         guard let first = found.first else {
             guard case .name(let text) = subject, let name = VolumeName(text) else {
@@ -80,6 +82,23 @@ extension AgentBackend.Look {
         throw ControlError(
             .refused, "\(names) each hold a volume \(first.volume.title), and no slot uses one",
             next: "ask for the one you mean by its identity, which `shoal volumes` shows")
+    }
+
+    /// The host that holds the volumes of `web.3`, or of the slot of `web.3/data`.
+    private func holder(ofSlot text: String) throws(ControlError) -> HostID {
+        guard let slot = SlotID(String(text.prefix { $0 != "/" })) else {
+            throw ControlError(
+                .invalid, "'\(text.prefix(100))' is no slot", next: "write SLOT such as web.3")
+        }
+        guard let record = state.slot(slot) else {
+            throw ControlError(
+                .notFound, "there is no set \(slot)", next: "`shoal sets` lists them")
+        }
+        guard let holder = record.volumeHost else {
+            throw ControlError(
+                .invalid, "\(slot) has no volumes: nothing holds it to a host, or moves with it")
+        }
+        return holder
     }
 
     /// What the log says of a volume whose host does not answer.

@@ -72,21 +72,13 @@ extension AgentBackend {
         let pace = ProgressPace()
         Task {
             do {
-                let tell: VolumeProgressHandler = { progress in
+                let result = try await perform(operation) { progress in
                     guard pace.isDue() else { return }
                     source.yield(
                         VolumeOperationLine(
                             progress: VolumeProgressView(
                                 doing: progress.doing, doneBytes: progress.done,
                                 totalBytes: progress.total)))
-                }
-                let result: VolumeOperationResult
-                switch operation {
-                case .backup, .restoreBackup:
-                    result = try await performBackup(operation, progress: tell)
-                default:
-                    result = try await keeper.volumes.perform(
-                        operation, seeing: await look(), progress: tell)
                 }
                 source.yield(VolumeOperationLine(result: result))
             } catch {
@@ -97,6 +89,21 @@ extension AgentBackend {
             source.finish()
         }
         return lines
+    }
+
+    private func perform(
+        _ operation: VolumeOperation, progress: @escaping VolumeProgressHandler
+    ) async throws -> VolumeOperationResult {
+        switch operation {
+        case .move(let volume, let host):
+            return try await move(volume, to: host, progress: progress)
+        case .cancelMove(let volume): return try await cancelMove(volume)
+        case .backup, .restoreBackup:
+            return try await performBackup(operation, progress: progress)
+        default:
+            return try await keeper.volumes.perform(
+                operation, seeing: await look(), progress: progress)
+        }
     }
 
     /// Answers another agent that was asked for an operation on a volume of this host.

@@ -18,6 +18,8 @@ package struct AgentBackend: ControlBackend {
     let backupKeeper: BackupKeeper
     let clusterID: ClusterID
     let log: AgentLog
+    /// How far the copying of slots that move away from here is.
+    let departures = DepartureProgress()
 
     /// What one answer is made from: a consistent look at this host's copy.
     struct Look: Sendable {

@@ -24,6 +24,11 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
     /// Backups of a volume that are kept there: restic's REST protocol follows, as raw bytes.
     /// `prunes`: old ones are to be removed, too.
     case backups(volume: String, prunes: Bool)
+    /// Whether there is room for copies of these volumes; answered with a `PeerReply` alone.
+    case receivable(PeerMoveVolumes)
+    /// The volumes of a slot that moves to the asker, as far as it is held; answered with
+    /// `PeerMoveFrame`s, and the asker sends some, too.
+    case moveVolumes(slot: SlotID, move: LogIndex, heldAt: LogIndex?)
 
     private static let version: UInt8 = 1
 
@@ -64,6 +69,14 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
             writer.write(byte: 35)
             writer.write(volume)
             writer.write(prunes)
+        case .receivable(let volumes):
+            writer.write(byte: 21)
+            writer.write(volumes)
+        case .moveVolumes(let slot, let move, let heldAt):
+            writer.write(byte: 22)
+            writer.write(slot)
+            writer.write(move)
+            writer.write(optional: heldAt)
         }
     }
 
@@ -94,6 +107,11 @@ enum PeerRequest: WireCodable, Hashable, Sendable {
         case 35:
             self = .backups(
                 volume: try reader.readString(maximum: 160), prunes: try reader.readBool())
+        case 21: self = .receivable(try reader.read())
+        case 22:
+            self = .moveVolumes(
+                slot: try reader.read(), move: try reader.read(),
+                heldAt: try reader.readOptional())
         case let other: throw .unknownCase(what: "request", value: UInt64(other))
         }
     }

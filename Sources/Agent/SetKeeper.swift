@@ -119,6 +119,9 @@ package actor SetKeeper {
         sets[slot]?.record.spec.containers.map(\.name)
     }
 
+    /// True when nothing of a slot's set is here, nor being made or ended.
+    func isGone(_ slot: SlotID) -> Bool { sets[slot] == nil && chains[slot] == nil }
+
     // MARK: One after the other, and not too many at once
 
     /// Ending and resizing are never kept waiting by making: what waits for an image must not block

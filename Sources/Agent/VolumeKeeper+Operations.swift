@@ -43,6 +43,8 @@ extension VolumeKeeper {
         case .purge(let id): return try await purge(id, look)
         case .backup, .restoreBackup:
             throw ControlError(.invalid, "backups are the keeper of backups' work")
+        case .move, .cancelMove:
+            throw ControlError(.failed, "a move is no work of one host's volumes")
         }
         if case .show = operation {} else { log.info("asked by an operator: \(message)") }
         await tell(always: true)

@@ -15,7 +15,7 @@ extension VolumeKeeper {
     static func isReported(_ record: VolumeRecord) -> Bool {
         switch record.state {
         case .ready, .growing, .replacing, .trashed: true
-        case .making, .removing: false
+        case .making, .receiving, .removing: false
         }
     }
 

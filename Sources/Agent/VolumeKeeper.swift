@@ -106,6 +106,8 @@ actor VolumeKeeper {
             log.info("taking \(name) out of the trash")
             return try await store.restore(trashed.id)
         }
+        try await waitForArrival(name, owner: owner)
+        if let arrived = try await find(name) { return arrived }
         let damaged = await store.damagedRecords
         guard damaged.isEmpty else {
             throw AgentError(
@@ -117,6 +119,18 @@ actor VolumeKeeper {
                 name: name, volumeClass: volume.volumeClass, size: volume.sizeBytes,
                 fileSystem: volume.fileSystem.flatMap { FileSystemKind(rawValue: $0.rawValue) },
                 owner: owner))
+    }
+
+    /// Waits until a copy that has come from another host is the slot's volume.
+    ///
+    /// An empty one in its place would hide it.
+    private func waitForArrival(_ name: VolumeName, owner: UInt64) async throws {
+        for _ in 0..<50 {
+            let copies = try await store.receivedCopies()
+            guard copies.contains(where: { $0.name == name && $0.owner == owner }) else { return }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        throw AgentError("the copy of \(name) that came from another host is not ready yet")
     }
 
     func find(_ name: VolumeName) async throws -> VolumeRecord? {
@@ -183,7 +197,7 @@ actor VolumeKeeper {
                 guard let known = try await find(name), known.id.description == volume.id else {
                     continue
                 }
-                try await store.delete(name)
+                try await store.delete(name, disowning: volume.owner == .zero)
                 log.info("\(name) is in the trash now: \(reason)")
             } catch {
                 log.error("could not put \(name) into the trash: \(error)")

@@ -44,6 +44,10 @@ package enum Command: Equatable, Sendable {
     case restoreVolumes(SlotID, VolumeRestoration, replaces: Bool)
     /// How a restoration goes; an empty problem says that it is done.
     case reportRestoration(SlotID, index: LogIndex, host: HostID, problem: String)
+    /// Move a slot with its volumes to this host.
+    case startMove(SlotID, to: HostID)
+    /// Take a step of the move of a slot that the entry at `move` began.
+    case stepMove(SlotID, move: LogIndex, MoveStep)
     /// Changes nothing: who sees it applied has seen everything before it (a consistent read).
     case barrier
 }

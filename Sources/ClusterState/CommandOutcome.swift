@@ -102,6 +102,8 @@ package enum Limits {
     package static let backups = 128
     /// Volumes restored by one order.
     package static let restored = 64
+    /// Moves of slots, those that are over and not known to both hosts included.
+    package static let moves = 10_000
     /// Tombstones kept.
     package static let tombstones = 1_000
     /// Revisions kept of one service, beyond those that placed sets still run.

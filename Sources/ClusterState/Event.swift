@@ -85,4 +85,6 @@ package enum EventKind: String, Hashable, Sendable, CaseIterable {
     case volumeRestoring
     /// A host has restored a slot's volumes.
     case volumeRestored
+    /// A slot with volumes is on its way to another host, arrived there, or stays after all.
+    case slotMoved
 }

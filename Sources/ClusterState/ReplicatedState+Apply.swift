@@ -85,6 +85,9 @@ extension ReplicatedState {
             try restore(slot, restoration, replaces: replaces, &change)
         case .reportRestoration(let slot, let index, let host, let problem):
             try restorationReported(slot, index: index, by: host, problem: problem, &change)
+        case .startMove(let slot, let host): try startMove(of: slot, to: host, &change)
+        case .stepMove(let slot, let move, let step):
+            try stepMove(of: slot, move, step, &change)
         case .barrier: break
         }
     }

@@ -61,6 +61,7 @@ extension ReplicatedState {
         guard revision >= record.placement?.revision ?? 0 else { return "the slot was resized" }
         guard let position = hostPosition(id) else { return "host \(id.short) is unknown" }
         let host = hosts[position]
+        if isHeld(record.slot) { return "the slot is held while its volumes move" }
         if !record.isHomeless, let old = record.placement, old.host == id,
             old.revision == revision
         {

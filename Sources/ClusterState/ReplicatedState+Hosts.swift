@@ -67,6 +67,7 @@ extension ReplicatedState {
         }
         change.note(
             .hostLost, hosts[position].name, "lost with \(slots.count) sets: \(reason)")
+        releaseMoves(to: id, named: hosts[position].name, &change)
     }
 
     /// Marks a lost host active again; sets that did not move meanwhile are its own again.
@@ -124,6 +125,7 @@ extension ReplicatedState {
         }
         hosts.remove(at: position)
         change.note(.hostForgotten, host.name, "forgotten by the operator")
+        forgetMoves(of: id, named: host.name, &change)
     }
 
     /// The position of a host, unless it has been started again since `bootEpoch`.

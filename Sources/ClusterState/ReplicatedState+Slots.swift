@@ -22,6 +22,7 @@ extension ReplicatedState {
             // Without a placement the volumes stay where they are.
             if let placement { $0.volumeHost = hasVolumes ? placement.host : nil }
         }
+        if placement != nil { dropMoves(of: slot.service) }
         guard let placement, let host = hostPosition(placement.host) else { return }
         hosts[host].allocated = hosts[host].allocated + demand
         let place = hosts[host].slots.lowerBound(of: slot) { $0 }
@@ -75,7 +76,10 @@ extension ReplicatedState {
             services[service].slots.append(slot)
             services[service].count(slot, by: 1)
         }
-        if count < before { services[service].shrunkAt = index }
+        if count < before {
+            services[service].shrunkAt = index
+            dropMoves(of: name)
+        }
         services[service].spec.sets = count
         setCount += count - before
     }

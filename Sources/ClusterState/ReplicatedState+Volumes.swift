@@ -26,7 +26,8 @@ extension ReplicatedState {
         guard let position = hostVolumes.position(of: id, by: { $0.host }) else {
             noteVolumes([], told.volumes, on: host.name, &change)
             let place = hostVolumes.lowerBound(of: id) { $0.host }
-            return hostVolumes.insert(told, at: place)
+            hostVolumes.insert(told, at: place)
+            return settleMoves(volumes, of: id)
         }
         let known = hostVolumes[position]
         guard (known.bootEpoch, known.requestNumber) < (bootEpoch, told.requestNumber) else {
@@ -34,6 +35,7 @@ extension ReplicatedState {
         }
         noteVolumes(known.volumes, told.volumes, on: host.name, &change)
         hostVolumes[position] = told
+        settleMoves(volumes, of: id)
     }
 
     /// Events for what became of each volume; both lists are sorted by identity.
@@ -67,6 +69,7 @@ extension ReplicatedState {
     /// the service has none, the host that has volumes of these names that belong to nobody: clones
     /// made for the slot, and what was restored.
     func volumeHolder(of slot: SlotID, owner: LogIndex, names: [String]) -> HostID? {
+        if let arrival = arrival(of: slot, owner: owner) { return arrival }
         if let own = ownVolumeHolder(of: slot, owner: owner) { return own }
         var best: (host: HostID, count: Int)?
         for told in hostVolumes {
@@ -81,7 +84,10 @@ extension ReplicatedState {
     private func ownVolumeHolder(of slot: SlotID, owner: LogIndex) -> HostID? {
         var best: (host: HostID, isActive: Int, inUse: Int, all: Int)?
         for told in hostVolumes {
-            let own = told.volumes.filter { $0.slot == slot && $0.owner == owner }
+            let own = told.volumes.filter {
+                $0.slot == slot && $0.owner == owner
+                    && finishedMove(leaving: $0.id, on: told.host) == nil
+            }
             let inUse = own.count { $0.trashedAt == nil }
             let isActive = host(told.host)?.status == .active ? 1 : 0
             let before = (best?.isActive ?? -1, best?.inUse ?? -1, best?.all ?? -1)
@@ -96,6 +102,10 @@ extension ReplicatedState {
     /// Only a newer fact of the log takes a volume away from its slot: a tombstone, fewer slots,
     /// another host for its volumes, a spec without it. Absence never means delete.
     package func verdict(on volume: VolumeReport, host id: HostID) -> SetVerdict {
+        if let finished = finishedMove(leaving: volume.id, on: id) {
+            let other = host(finished.move.target)?.name ?? finished.move.target.short
+            return .stop(reason: "the slot moved to host \(other) with its volumes")
+        }
         // What belongs to no service is nobody's to take away: an operator made it, and removes it.
         guard volume.owner != .zero, volume.snapshot == nil, volume.owner <= appliedIndex else {
             return .unknown

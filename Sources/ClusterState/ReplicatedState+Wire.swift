@@ -31,6 +31,8 @@ extension ReplicatedState: WireCodable {
         // By the position of the host.
         for host in hosts { writer.write(optional: host.volumeOffer) }
         for host in hosts { writer.write(host.registration.abilities) }
+        writer.write(list: moves)
+        writer.write(list: finishedMoves)
     }
 
     private func encode(_ service: ServiceRecord, into writer: inout ByteWriter) {
@@ -104,6 +106,11 @@ extension ReplicatedState: WireCodable {
         for position in hosts.indices {
             hosts[position].registration.abilities = try reader.read()
         }
+        moves = try reader.readList(maximum: Limits.moves)
+        guard moves.isStrictlyAscending(by: { $0.slot }) else {
+            throw .invalid(what: "order of moves")
+        }
+        finishedMoves = try reader.readList(maximum: Limits.moves)
     }
 
     private mutating func readService(

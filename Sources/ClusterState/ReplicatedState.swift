@@ -23,6 +23,10 @@ package struct ReplicatedState: Equatable, Sendable {
     package internal(set) var hostVolumes: [HostVolumes] = []
     /// What is known of volumes' backups, sorted by slot, name and owner.
     package internal(set) var volumeBackups: [VolumeBackups] = []
+    /// Slots on their way to another host, sorted by slot.
+    package internal(set) var moves: [SlotMove] = []
+    /// Moves that are over and not known to both hosts yet, oldest first.
+    package internal(set) var finishedMoves: [FinishedMove] = []
     /// Sets of all services together.
     package internal(set) var setCount = 0
     /// The last events.

@@ -22,6 +22,11 @@ package enum VolumeOperation: Codable, Hashable, Sendable {
     case shrink(volume: String, sizeBytes: Int)
     /// Let a full volume be written to for a while, so that files can be removed.
     case clean(volume: String, seconds: Int)
+    /// Move a slot with all of its volumes to another host, by its name; `volume` may be any of them
+    /// or the slot.
+    case move(volume: String, host: String)
+    /// Let a slot that is being moved stay where it is.
+    case cancelMove(volume: String)
     /// Take one volume out of the trash, under its own name or another.
     case restore(id: String, name: String?)
     /// Remove one volume of the trash for good.
@@ -36,6 +41,8 @@ package enum VolumeOperation: Codable, Hashable, Sendable {
     package enum Subject: Hashable, Sendable {
         /// The volume or snapshot of this name: `web.3/data`, `web.3/data@monday`.
         case name(String)
+        /// The slot of this name, or of a volume of this name: `web.3`, `web.3/data`.
+        case slot(String)
         /// The volume of this identity, in the trash too.
         case identity(String)
         /// Whatever there is, on the host of this name.
@@ -51,6 +58,7 @@ package enum VolumeOperation: Codable, Hashable, Sendable {
         case .show(let volume), .snapshot(let volume, _), .clone(let volume, _),
             .remove(let volume), .shrink(let volume, _), .clean(let volume, _):
             .name(volume)
+        case .move(let volume, _), .cancelMove(let volume): .slot(volume)
         case .restore(let id, _), .purge(let id): .identity(id)
         }
     }

@@ -49,6 +49,7 @@ package enum PeerOutput: Sendable {
     /// Start this container of a running set again and report.
     case restart(SlotID, placementIndex: LogIndex, container: String)
     /// Put these volumes, which no slot wants any more, into the trash; then tell the inventory.
+    /// One whose owner is zero belongs to no service there.
     case trashVolumes([VolumeReport], reason: String)
     /// End this set, remove what belongs to it, and report `.gone`. Idempotent.
     case stop(SlotID, placementIndex: LogIndex, reason: String)

@@ -29,7 +29,10 @@ extension Peer {
                 continue
             }
             hosted.trashOrdered.insert(volume.id)
-            outputs.append(.trashVolumes([volume], reason: reason))
+            var order = volume
+            // Or a service that is restored would have two that look alike.
+            if state.isLeftBehind(volume, on: id) { order.owner = .zero }
+            outputs.append(.trashVolumes([order], reason: reason))
         }
     }
 

@@ -10,6 +10,8 @@ struct ServicePlanner {
     private(set) var decisions: [SlotDecision] = []
     private let service: ServiceRecord
     private let apart: [String]
+    /// Slots that must run nowhere for the moment.
+    private let held: [SlotID]
     private let room: Int
     /// Tells an operator how a slot whose volumes are lost comes back; empty when it cannot.
     private let wayBack: (SlotRecord) -> String
@@ -21,6 +23,8 @@ struct ServicePlanner {
         self.room = room
         wayBack = { state.wayBack(of: $0, in: service) }
         apart = state.servicesApart(from: service.name)
+        held = state.moves.filter { $0.slot.service == service.name && $0.heldAt != nil }
+            .map(\.slot)
         field = CandidateField(service, state: state, tally: tally, apart: apart)
     }
 
@@ -34,6 +38,7 @@ struct ServicePlanner {
                 waitForRestoration(slot, restoration)
                 continue
             }
+            if held.contains(slot.slot) { continue }
             if let holder = slot.volumeHost, !service.spec.volumes.isEmpty {
                 placeAtVolumes(slot, on: holder)
                 continue

@@ -26,7 +26,7 @@ package enum RecoveryPlan {
             case .growing: return [.finishGrowth(record.id)]
             case .replacing(let old): return [.finishReplacement(new: record.id, old: old)]
             case .removing: return [.finishRemoval(record.id)]
-            case .ready, .trashed: return []
+            case .ready, .receiving, .trashed: return []
             }
         }
     }

@@ -128,6 +128,7 @@ extension VolumeState {
         case .growing(let size): "growing \(size)"
         case .replacing(let id): "replacing \(id)"
         case .trashed(let time, let reason): "trashed \(time) \(reason.rawValue)"
+        case .receiving: "receiving"
         case .removing: "removing"
         }
     }
@@ -152,6 +153,7 @@ extension VolumeState {
                 return nil
             }
             self = .trashed(at: number, reason: reason)
+        case ("receiving", 1): self = .receiving
         case ("removing", 1): self = .removing
         default: return nil
         }

@@ -78,6 +78,9 @@ package enum VolumeState: Hashable, Sendable {
     /// A verified copy that takes the place of another volume, which goes to the trash: finished
     /// after a crash.
     case replacing(VolumeID)
+    /// A copy of a volume of another host, under way or whole: kept over a crash, and nobody's volume
+    /// until the cluster says that its slot has moved here.
+    case receiving
     /// Deleted, but kept until it expires.
     case trashed(at: Int, reason: TrashReason)
     /// Being removed for good: finished after a crash.
@@ -109,7 +112,7 @@ extension VolumeState {
     package var holdsName: Bool {
         switch self {
         case .ready, .growing, .replacing: true
-        case .making, .trashed, .removing: false
+        case .making, .receiving, .trashed, .removing: false
         }
     }
 
@@ -126,6 +129,7 @@ extension VolumeState {
         case .ready: "ready"
         case .growing: "growing"
         case .replacing: "replacing"
+        case .receiving: "receiving"
         case .trashed: "in the trash"
         case .removing: "removing"
         }

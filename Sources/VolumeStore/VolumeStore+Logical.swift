@@ -141,7 +141,10 @@ extension VolumeStore {
 
     // MARK: - Making and removing
 
-    func makeLogicalVolume(_ record: VolumeRecord, attempt: String) async throws {
+    /// Makes a thin volume, with an empty file system in it unless something is to be copied in.
+    func makeLogicalVolume(
+        _ record: VolumeRecord, attempt: String, isEmpty: Bool = false
+    ) async throws {
         let pool = try thinPool()
         checkpoint("make logical volume")
         // Refuses a name that is taken. Signatures are looked for by us, before mkfs.
@@ -153,6 +156,7 @@ extension VolumeStore {
             ], attempt: attempt)
         checkpoint("made logical volume")
         let device = try await activateLogicalVolume(record, attempt: attempt)
+        guard !isEmpty else { return }
         try await makeFileSystem(record, path: device, attempt: attempt)
     }
 

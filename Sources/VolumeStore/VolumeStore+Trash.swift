@@ -5,11 +5,15 @@ extension VolumeStore {
     /// Detaches a volume and puts it into the trash; its name is free afterwards.
     ///
     /// Throws `inUse` while somebody uses it. Snapshots of it stay: each is a volume of its own.
+    /// With `disowning` it belongs to no service from then on.
     @discardableResult
-    package func delete(_ name: VolumeName) async throws -> VolumeRecord {
+    package func delete(
+        _ name: VolumeName, disowning: Bool = false
+    ) async throws -> VolumeRecord {
         try await alone(with: name) {
-            let record = try requireReady(name)
+            var record = try requireReady(name)
             try await unmount(record)
+            if disowning { record.owner = 0 }
             return try await moveToTrash(record, reason: .deleted)
         }
     }

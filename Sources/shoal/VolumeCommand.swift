@@ -15,12 +15,14 @@ struct VolumeCommand: AsyncParsableCommand {
               shoal volume show web.3/data
               shoal volume snapshot web.3/data --label monday
               shoal volume clone web.3/data@monday test.0/data
+              shoal volume move web.3/data --to h2
               shoal volume rm web.3/data@monday
               shoal volume backup web.3/data
               shoal volume restore web.3/data
             """,
         subcommands: [
             VolumeShowCommand.self, VolumeSnapshotCommand.self, VolumeCloneCommand.self,
+            VolumeMoveCommand.self,
             VolumeRemoveCommand.self, VolumeShrinkCommand.self, VolumeCleanCommand.self,
             VolumeBackupCommand.self, VolumeBackupsCommand.self, VolumeRestoreCommand.self,
             VolumeBackupKeyCommand.self, VolumeForgetBackupsCommand.self,
@@ -98,6 +100,46 @@ struct VolumeCloneCommand: AsyncParsableCommand {
 
     mutating func run() async throws {
         try await operation.report(.clone(volume: volume, target: target))
+    }
+}
+
+/// `shoal volume move`.
+struct VolumeMoveCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "move", abstract: "Moves a slot with all of its volumes to another host.",
+        discussion: """
+            The volumes are copied while the slot runs. Then its set ends, what changed meanwhile is
+            copied, every byte is compared, and the slot starts on the other host; what it leaves
+            goes into the trash. Refused before anything begins when the other host lacks room or
+            cannot keep such volumes. The move goes on when this command is ended, and when hosts
+            or agents die on the way; the same command shows how far it is.
+
+            EXAMPLES
+              shoal volume move web.3/data --to h2
+              shoal volume move web.3 --to h2
+              shoal volume move web.3 --cancel
+            """)
+
+    @OptionGroup var operation: VolumeOperationOptions
+    @Argument(help: "SLOT, or any volume of it: SLOT/VOLUME.")
+    var slot: String
+    @Option(name: .customLong("to"), help: "The host that is to hold them, by its name.")
+    var host: String?
+    @Flag(help: "Let the slot stay where it is; in time until the switch.")
+    var cancel = false
+
+    func validate() throws {
+        guard (host != nil) != cancel else {
+            throw ValidationError("say either --to HOST or --cancel")
+        }
+    }
+
+    mutating func run() async throws {
+        if let host {
+            try await operation.report(.move(volume: slot, host: host))
+        } else {
+            try await operation.report(.cancelMove(volume: slot))
+        }
     }
 }
 

@@ -24,10 +24,11 @@ asked=$((holder % 3 + 1))
 volume() { shoal "$asked" volume "$@"; }
 shown() { volume show "$1" --json | jq -r "$2"; }
 listed() { shoal "$asked" volumes --json | jq -r --arg volume "$1" "[.[] | select(.volume == \$volume)] | map(.state) | sort | join(\" \")"; }
-sum_in() { inside "$1" sh -c 'cd /data && cat content kept | md5sum'; }
+sum_in() { inside "$1" cat /data/content /data/kept | md5sum; }
 
 inside db.0 sh -c 'dd if=/dev/urandom of=/data/content bs=1M count=24 2> /dev/null; echo one > /data/kept; sync'
 sum=$(sum_in db.0)
+expect_equal "bytes in the volume" $(((24 << 20) + 4)) "$(inside db.0 cat /data/content /data/kept | wc -c)"
 
 # --- looking ------------------------------------------------------------------------------------
 expect_equal "the host that show names" "h$holder" "$(shown db.0/data .host)"

@@ -55,7 +55,7 @@ struct Room {
         Room(
             name: "VolumeStore", level: 3,
             rooms: ["Base", "ClusterModel", "VolumePlan", "EventLoop"],
-            others: ["CLinux", "Glibc", "Synchronization"]),
+            others: ["CLinux", "CSodium", "Glibc", "Synchronization"]),
         Room(
             name: "ImageStore", level: 3, rooms: ["Base", "ClusterModel"],
             others: [

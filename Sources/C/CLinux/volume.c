@@ -251,6 +251,10 @@ int64_t clinux_volume_next_hole(int file, int64_t offset) {
     return found < 0 ? -errno : found;
 }
 
+int clinux_volume_punch(int file, int64_t offset, int64_t length) {
+    return result(fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length));
+}
+
 int clinux_volume_read_link(int folder, const char *name, void *target, size_t size) {
     return result((int)readlinkat(folder, name, target, size));
 }

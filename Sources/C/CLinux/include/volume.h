@@ -75,6 +75,9 @@ int clinux_volume_reconfigure(const char *path, int read_only);
 int64_t clinux_volume_next_data(int file, int64_t offset);
 int64_t clinux_volume_next_hole(int file, int64_t offset);
 
+/// Makes a part of an open file a hole of the same size (fallocate(2)).
+int clinux_volume_punch(int file, int64_t offset, int64_t length);
+
 /// Where a symbolic link in a folder leads (readlinkat(2)); the number of bytes.
 int clinux_volume_read_link(int folder, const char *name, void *target, size_t size);
 

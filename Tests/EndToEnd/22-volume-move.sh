@@ -1,0 +1,146 @@
+# A slot moves to another host with its volumes: same bytes, never twice, whoever is killed on the way.
+# shellcheck shell=bash disable=SC2016
+
+mover() {
+    cat <<YAML
+service: db
+sets: 1
+containers:
+  - name: app
+    image: demo/web:1
+    command: [sh, -c, 'n=0; while read -r line; do n=\$line; done < /data/log; echo >> /data/starts; while :; do n=\$((n + 1)); echo \$n >> /data/log; sleep 0.05; done']
+    cpu: {request: 100m, limit: 500m}
+    memory: {request: 16Mi, limit: 64Mi}
+volumes:
+  - {name: data, size: 96Mi, mount: /data, class: loop}
+  - {name: more, size: 32Mi, mount: /more, class: loop}
+YAML
+}
+mover | apply_text 1 --wait > /dev/null || failed "apply" "exit 0" "an error"
+inside() { shoal "${ASKED:-1}" exec -n db.0 -- "$@"; }
+inside sh -c 'dd if=/dev/urandom of=/data/content bs=1M count=24 2> /dev/null; dd if=/dev/urandom of=/more/content bs=1M count=4 2> /dev/null; sync'
+sums() { inside cat /data/content /more/content | md5sum; }
+lines() { inside cat /data/log | wc -l; }
+sum=$(sums)
+expect_between "bytes to move" $((28 << 20)) $((28 << 20)) "$(inside cat /data/content /more/content | wc -c)"
+
+# whole LINES: the content is what it was, every line is there once and in order, at least so many,
+# and exactly one container runs, where the log says.
+whole() {
+    local text count
+    [ "$(sums)" = "$sum" ] || failed "the content" "$sum" "$(sums)"
+    text=$(inside cat /data/log)
+    count=$(wc -l <<< "$text")
+    [ "$text" = "$(seq "$count")" ] || failed "the lines" "1 to $count" "$(diff <(echo "$text") <(seq "$count") | head -5)"
+    [ "$count" -ge "$1" ] || failed "no line is lost" "at least $1" "$count"
+    exactly_as_told "${ASKED:-1}" db 1 > "$WORK/told" || failed "one set, where the log has it" "it" "$(cat "$WORK/told")"
+}
+in_use() { shoal "${ASKED:-1}" volumes --json | jq -r '.[] | select(.service == "db" and .state != "trash") | "\(.volume) \(.host)"' | sort; }
+placed_with_volumes() {
+    local host
+    host=$(HOST_ASKED=${ASKED:-1} set_field db.0 .host)
+    [ "$(HOST_ASKED=${ASKED:-1} set_field db.0 .phase)" = running ] \
+        && [ "$(in_use)" = "db.0/data $host"$'\n'"db.0/more $host" ]
+}
+
+# --- refused before anything begins --------------------------------------------------------------
+source=$(host_of db.0)
+target=$((source % 3 + 1))
+other=$((target % 3 + 1))
+move() { shoal "${ASKED:-$other}" volume move "$@"; }
+refused "an unknown host" 1 'there is no host h9' move db.0/data --to h9
+refused "an unknown slot" 1 'there is no set db.7' move db.7 --to "h$target"
+refused "the host it is on" 1 "are on h$source already" move db.0 --to "h$source"
+refused "no host at all" 64 'either --to HOST or --cancel' move db.0
+refused "no move to cancel" 1 'db.0 is not being moved' move db.0 --cancel
+
+# --- moved -----------------------------------------------------------------------------------------
+before=$(lines)
+start=$(now_ms)
+output=$(move db.0/data --to "h$target" 2> "$WORK/progress") || failed "the move" "exit 0" "$output $(cat "$WORK/progress")"
+took=$(($(now_ms) - start))
+printf '  2 volumes of 128 MiB with 28 MiB of content moved in %s ms\n' "$took"
+expect_equal "what the command says" "moved db.0 from h$source to h$target" "$output"
+expect_match "progress was shown" 'copying db.0/data: [0-9]+ %' "$(cat "$WORK/progress")"
+eventually 20 "the slot runs on the target with its volumes" placed_with_volumes
+expect_equal "the host it runs on" "h$target" "$(set_field db.0 .host)"
+whole "$before"
+expect_equal "it was started twice in all" 2 "$(inside cat /data/starts | wc -l)"
+left() { [ "$(shoal $other volumes --json | jq -r --arg host "h$source" '[.[] | select(.service == "db" and .host == $host)] | map(.state) | join(" ")')" = "trash trash" ]; }
+eventually 20 "what it left is in the source's trash" left
+expect_match "events tell each step" 'copying while it runs.*held: what changed.*moved from' \
+    "$(shoal 1 events --limit 100 --json | jq -r '[.[] | select(.kind == "slotMoved") | .message] | join("; ")')"
+
+# --- cancelled ---------------------------------------------------------------------------------------
+SHOAL_SOCKET=$RUN/h$other.sock "$SHOAL" volume move db.0 --to "h$other" > /dev/null 2> "$WORK/cancelled" &
+caller=$!
+under_way() { shoal $other events --limit 5 --json | jq -e --arg host "to h$other: copying" '[.[] | select(.kind == "slotMoved")][-1].message | contains($host)' > /dev/null; }
+eventually 10 "a move back is under way" under_way
+if output=$(move db.0 --cancel 2>&1); then
+    wait "$caller" && failed "a cancelled move" "an error" "exit 0"
+    expect_match "the caller hears of it" 'cancelled by an operator' "$(cat "$WORK/cancelled")"
+    expect_equal "the host it stays on" "h$target" "$(set_field db.0 .host)"
+else
+    wait "$caller"
+    skipped "cancelling" "the move was over before: $output"
+fi
+eventually 20 "the slot runs after a cancelled move" placed_with_volumes
+whole "$before"
+
+# --- killed on the way ---------------------------------------------------------------------------------
+# Of each kind of victim, at several moments: the move comes to its end, and nothing is lost.
+for victim in target source lease; do
+    for percent in 10 50 85; do
+        delay=$(printf '%d.%03d' $((took * percent / 100000)) $((took * percent / 100 % 1000)))
+        source=$(host_of db.0)
+        target=$((source % 3 + 1))
+        ASKED=$((target % 3 + 1))
+        before=$(lines)
+        SHOAL_SOCKET=$RUN/h$ASKED.sock timeout 60 "$SHOAL" volume move db.0 --to "h$target" > /dev/null 2>&1 &
+        caller=$!
+        sleep "$delay"
+        case $victim in
+            target) killed=$target ;;
+            source) killed=$source ;;
+            lease) killed=$(lease_number $ASKED) ;;
+        esac
+        kill_agent "$killed"
+        sleep 0.2
+        start_agent "$killed"
+        wait "$caller"
+        eventually 30 "three hosts after the $victim was killed at $percent %" all_see_three
+        # The same command goes on with what is under way, or begins anew.
+        moved() { [ "$(HOST_ASKED=$ASKED set_field db.0 .host)" = "h$target" ] || move db.0 --to "h$target"; }
+        eventually 60 "the move is done although the $victim was killed at $percent %" moved
+        eventually 30 "the slot runs there with its volumes" placed_with_volumes
+        whole "$before"
+    done
+done
+unset ASKED
+
+# --- the target dies for good while the slot is on its way: the slot stays and runs -----------------------
+source=$(host_of db.0)
+target=$((source % 3 + 1))
+ASKED=$source
+before=$(lines)
+SHOAL_SOCKET=$RUN/h$source.sock timeout 60 "$SHOAL" volume move db.0 --to "h$target" > /dev/null 2>&1 &
+caller=$!
+sleep "$delay"
+kill_host "$target"
+runs() { [ "$(HOST_ASKED=$source set_field db.0 .phase)" = running ] || [ "$(HOST_ASKED=$source set_field db.0 .host)" = "h$target" ]; }
+eventually 30 "the slot runs, or had moved already" runs
+start_agent "$target"
+eventually 30 "three hosts again" all_see_three
+wait "$caller"
+eventually 60 "the slot runs with its volumes" placed_with_volumes
+whole "$before"
+
+# --- a service that was moved, deleted and restored has the newest of its volumes --------------------------
+unset ASKED
+before=$(lines)
+expect "delete" shoal 1 delete db --yes --wait
+expect "restore" shoal 2 restore db --wait
+eventually 20 "the slot runs with its volumes again" placed_with_volumes
+whole "$before"
+expect "delete at the end" shoal 1 delete db --yes --wait
+eventually 20 "nothing runs after that" nothing_runs
