@@ -110,6 +110,7 @@ extension ReplicatedState {
                 "\(id) has its volumes on host \(holder), which is alive; --replace puts them into "
                     + "the trash there")
         }
+        dropMove(of: id, &change)
         setPlacement(nil, of: id, demand: Resources(), at: change.index)
         var restoration = wanted
         restoration.index = change.index

@@ -55,6 +55,9 @@ extension ReplicatedState {
             throw CommandRefusal(
                 .invalid, "\(slot) has no volumes: nothing holds it to a host, or moves with it")
         }
+        guard record.restoration == nil else {
+            throw CommandRefusal(.invalid, "the volumes of \(slot) are being restored: wait for that")
+        }
         let host = try usable(target, for: slot, of: service)
         guard source != target else {
             throw CommandRefusal(.invalid, "the volumes of \(slot) are on \(host.name) already")
@@ -187,6 +190,13 @@ extension ReplicatedState {
         }
         moves.removeAll { $0.source == id || $0.target == id }
         finishedMoves.removeAll { $0.move.source == id || $0.move.target == id }
+    }
+
+    /// Ends the move of a slot whose volumes are replaced by others.
+    mutating func dropMove(of slot: SlotID, _ change: inout Change) {
+        guard let position = moves.position(of: slot, by: { $0.slot }) else { return }
+        moves.remove(at: position)
+        change.note(.slotMoved, slot.description, "its move is over: its volumes are restored")
     }
 
     /// Ends the moves of slots that are no more, or have no volumes any more.

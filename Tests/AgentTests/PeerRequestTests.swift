@@ -2,6 +2,8 @@ import Base
 import ClusterModel
 import ControlAPI
 import Testing
+import VolumePlan
+import VolumeStore
 import Wire
 
 @testable import Agent
@@ -38,6 +40,23 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
         .notes(slot: slot), .usage(service: "web", containers: true),
         .usage(service: nil, containers: false),
         .backups(volume: "web.3/data", prunes: true), .backups(volume: "", prunes: false),
+        .receivable(moved), .receivable(PeerMoveVolumes([])),
+        .moveVolumes(slot: slot, move: LogIndex(7), heldAt: nil),
+        .moveVolumes(slot: slot, move: LogIndex(.max), heldAt: LogIndex(300)),
+    ]
+    static let moved: PeerMoveVolumes = {
+        guard let name = VolumeName("web.3/data"), let id = VolumeID("0123456789abcdef") else {
+            return PeerMoveVolumes([])
+        }
+        return PeerMoveVolumes([
+            VolumeOriginal(
+                name: name, id: id, volumeClass: .lvm, fileSystem: .xfs, size: 1 << 30, owner: 9)
+        ])
+    }()
+    static let moveFrames: [PeerMoveFrame] = [
+        .volumes(moved), .digests(first: 0, []),
+        .digests(first: 64, [[], [UInt8](repeating: 255, count: 32)]), .wanted([]),
+        .wanted([0, 1, .max]), .piece(3, []), .piece(.max, [0, 1]), .end,
     ]
     static let notes = [
         PeerNotes(sentences: []), PeerNotes(sentences: ["no pressure", "söft limits"]),
@@ -81,7 +100,7 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
         MessageKind(requests), MessageKind(commands), MessageKind(replies), MessageKind(offers),
         MessageKind(remains), MessageKind(notes), MessageKind(usages),
         MessageKind(lines), MessageKind(pieces), MessageKind(frames),
-        MessageKind(volumeLines),
+        MessageKind(volumeLines), MessageKind(moveFrames),
     ]
 }
 
@@ -127,6 +146,10 @@ struct PeerRequestTests {
                 "0103" + "0377656203" + "00" + "00" + "01"
             ),
             (.exec(slot: slot, container: nil), "0104" + "0377656203" + "00"),
+            (
+                .moveVolumes(slot: slot, move: LogIndex(7), heldAt: nil),
+                "0116" + "0377656203" + "0700"
+            ),
             (
                 .volume(PeerVolumeOperation(.purge(id: "a"))),
                 "0114" + "14" + hexadecimal(Array(#"{"purge":{"id":"a"}}"#.utf8))
@@ -197,6 +220,9 @@ struct PeerRequestTests {
             ("PeerRequest", [1, 1] + huge), ("PeerRequest", [1, 2] + huge),
             ("PeerRequest", [1, 3] + huge), ("PeerRequest", [1, 3] + slot + [1] + huge),
             ("PeerRequest", [1, 4] + Array(slot.dropLast()) + huge),
+            ("PeerRequest", [1, 21] + huge), ("PeerMoveFrame", [1] + huge),
+            ("PeerMoveFrame", [2, 0] + huge), ("PeerMoveFrame", [3] + huge),
+            ("PeerMoveFrame", [4, 0] + huge), ("PeerMoveFrame", [2, 0, 1] + huge),
             ("PeerRequest", [1, 20] + huge), ("PeerVolumeLine", huge),
             ("PeerCommand", huge), ("PeerCommand", [1] + huge), ("PeerReply", [1] + huge),
             ("ImageOffer", huge), ("ImageOffer", [1] + huge), ("PeerLogLine", huge),

@@ -40,8 +40,10 @@ struct KillInspection {
     /// What must hold after every recovery and does not.
     private func brokenRules() async throws -> [KillViolation] {
         let records = try await store.list(measuring: false).map(\.record)
-        var found = records.filter { $0.state != .ready && !$0.state.isTrashed }
-            .map { KillViolation(.unsettled, "\($0.name) is \($0.state.summary)") }
+        var found = records.filter {
+            $0.state != .ready && $0.state != .receiving && !$0.state.isTrashed
+        }
+        .map { KillViolation(.unsettled, "\($0.name) is \($0.state.summary)") }
         let names = records.filter(\.state.holdsName).map(\.name)
         if Set(names).count != names.count {
             found.append(KillViolation(.leaked, "two volumes of one name among \(names)"))
@@ -103,7 +105,9 @@ struct KillInspection {
         if operation != .purge, !records.contains(where: { $0.name == old }) {
             found.append(KillViolation(.lost, "no volume is called \(old)"))
         }
-        for record in records where record.name == old || record.origin != nil {
+        // What is still being received is not whole, and nobody's.
+        for record in records
+        where record.state != .receiving && (record.name == old || record.origin != nil) {
             let text = try await content(of: record)
             if text != KillTests.token {
                 found.append(
@@ -136,7 +140,7 @@ struct KillInspection {
         let size = records.first { $0.name == VictimOrder.old && $0.state == .ready }?.size
         let isRight =
             switch operation {
-            case .create, .clone: ready == ["web.0/data", "web.1/data"]
+            case .create, .clone, .receive: ready == ["web.0/data", "web.1/data"]
             case .attach: statuses.first?.path != nil
             case .detach: statuses.first?.path == nil
             case .grow, .growAttached: size == order.largeSize

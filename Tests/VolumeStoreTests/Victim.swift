@@ -9,6 +9,7 @@ import VolumePlan
 /// One operation on the volumes of a test, to be cut off by SIGKILL.
 enum VictimOperation: String, CaseIterable, Sendable {
     case create, attach, detach, grow, growAttached, shrink, snapshot, clone, delete, restore, purge
+    case receive
 
     /// True when the volume is attached before the operation.
     var isAttached: Bool {
@@ -92,7 +93,35 @@ struct VictimOrder: Codable, Sendable {
             let trashed = try await store.list(measuring: false).first { $0.record.state.isTrashed }
             if let trashed { try await store.restore(trashed.record.id) }
         case .purge: try await store.purgeExpired()
+        case .receive: try await receive(old, as: new, store)
         }
+    }
+
+    /// Copies a volume as one of another host's, piece by piece, and takes the copy for one of ours.
+    private func receive(
+        _ old: VolumeName, as new: VolumeName, _ store: VolumeStore
+    ) async throws {
+        let isHere = try await store.list(measuring: false).contains {
+            $0.record.name == new && $0.record.state == .ready
+        }
+        guard !isHere else { return }
+        let record = try await store.find(old)
+        let copy = try await store.beginReceiving(
+            VolumeOriginal(
+                name: new, id: record.id, volumeClass: record.volumeClass,
+                fileSystem: record.fileSystem, size: record.size, owner: 7))
+        let target = try await store.openCopy(copy.id)
+        try await store.atRest(old) { source in
+            for piece in 0..<source.count {
+                let theirs = try await store.digests(of: source, piece..<piece + 1)
+                let ours = try await store.digests(of: target, piece..<piece + 1)
+                guard theirs != ours else { continue }
+                try await store.write(
+                    piece, try await store.read(piece, of: source), to: target)
+            }
+        }
+        try await store.settle(target)
+        try await store.acceptCopy(copy.id)
     }
 
     /// Starts a process that does it; returns how it ended, as waitpid(2) says, and what it said.
