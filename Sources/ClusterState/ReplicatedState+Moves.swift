@@ -56,7 +56,8 @@ extension ReplicatedState {
                 .invalid, "\(slot) has no volumes: nothing holds it to a host, or moves with it")
         }
         guard record.restoration == nil else {
-            throw CommandRefusal(.invalid, "the volumes of \(slot) are being restored: wait for that")
+            throw CommandRefusal(
+                .invalid, "the volumes of \(slot) are being restored: wait for that")
         }
         let host = try usable(target, for: slot, of: service)
         guard source != target else {

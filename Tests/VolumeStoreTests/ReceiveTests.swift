@@ -56,7 +56,7 @@ struct ReceiveTests {
         let first = try await pair.pass(copy)
         #expect(first > 0)
         #expect(try await pair.pass(copy) == 0)
-        let none = try await failure { try await pair.store.find(pair.original.name) }
+        let none = try await failure { _ = try await pair.store.find(pair.original.name) }
         #expect("\(none)".contains("there is no volume"))
         let path = try await pair.store.attach(try volume("web.0/data")).path
         try VolumeFixture.write("two", to: "\(path)/file")
@@ -114,7 +114,7 @@ struct ReceiveTests {
         #expect(!pair.fixture.files().contains { $0.contains(larger.id.description) })
         try await pair.store.create(
             VolumeRequest(name: pair.original.name, volumeClass: .loop, size: mebibytes(8)))
-        let taken = try await failure { try await pair.store.beginReceiving(pair.original) }
+        let taken = try await failure { _ = try await pair.store.beginReceiving(pair.original) }
         #expect("\(taken)".contains("is there already"))
     }
 }
