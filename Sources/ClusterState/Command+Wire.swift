@@ -78,15 +78,7 @@ extension Command: WireCodable {
             writer.write(host)
             writer.write(bootEpoch)
             writer.write(offer)
-        case .startMove(let slot, let host):
-            writer.write(byte: 21)
-            writer.write(slot)
-            writer.write(host)
-        case .stepMove(let slot, let move, let step):
-            writer.write(byte: 22)
-            writer.write(slot)
-            writer.write(move)
-            writer.write(step)
+        case .startMove, .stepMove: encodeMove(into: &writer)
         case .restoreService(let service):
             writer.write(byte: 15)
             writer.write(service)
@@ -141,9 +133,8 @@ extension Command: WireCodable {
             self = .reportSets(
                 host: try reader.read(), bootEpoch: try reader.read(),
                 reports: try reader.readList(maximum: Limits.items))
-        case 21: self = .startMove(try reader.read(), to: try reader.read())
-        case 22:
-            self = .stepMove(try reader.read(), move: try reader.read(), try reader.read())
+        case let tag where Command.moveTags.contains(tag):
+            self = try Command.readMove(tag, &reader)
         case 20:
             self = .reportVolumes(
                 host: try reader.read(), bootEpoch: try reader.read(),

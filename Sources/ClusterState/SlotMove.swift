@@ -77,6 +77,36 @@ package struct FinishedMove: Equatable, Sendable {
     static let volumesMax = 64
 }
 
+/// The binary form of what is about moves: tags 21 and 22.
+extension Command {
+    static let moveTags: ClosedRange<UInt8> = 21...22
+
+    func encodeMove(into writer: inout ByteWriter) {
+        switch self {
+        case .startMove(let slot, let host):
+            writer.write(byte: 21)
+            writer.write(slot)
+            writer.write(host)
+        case .stepMove(let slot, let move, let step):
+            writer.write(byte: 22)
+            writer.write(slot)
+            writer.write(move)
+            writer.write(step)
+        default: preconditionFailure("only commands about moves come here")
+        }
+    }
+
+    static func readMove(
+        _ tag: UInt8, _ reader: inout ByteReader
+    ) throws(WireError) -> Command {
+        switch tag {
+        case 21: .startMove(try reader.read(), to: try reader.read())
+        case 22: .stepMove(try reader.read(), move: try reader.read(), try reader.read())
+        default: throw .unknownCase(what: "command", value: UInt64(tag))
+        }
+    }
+}
+
 extension SlotMove: WireCodable {
     package func encode(into writer: inout ByteWriter) {
         writer.write(slot)
