@@ -28,7 +28,12 @@ extension VolumeStore {
     /// True when the superblock of an ext4 says that errors were found: bit 2 of `s_state`, as
     /// ext4(5) of the kernel's documentation has it.
     static func isMarked(_ path: String, attempt: String) throws(VolumeError) -> Bool {
-        let file = try OpenFile(path, flags: O_RDONLY, attempt: attempt)
+        // LVM's paths are links, which are not followed otherwise.
+        guard let resolved = realpath(path, nil) else {
+            throw .system(attempt: attempt, code: errno)
+        }
+        defer { free(resolved) }
+        let file = try OpenFile(String(cString: resolved), flags: O_RDONLY, attempt: attempt)
         var bytes = [UInt8](repeating: 0, count: 64)
         guard pread(file.descriptor, &bytes, bytes.count, 1_024) == bytes.count else {
             return false
