@@ -69,7 +69,9 @@ extension ConsensusCore {
     /// Takes the next step to the wanted voters, when the last one is committed.
     ///
     /// One host at a time, so that majorities before and after have a host in common; and only
-    /// after an entry of this epoch is committed (Ongaro's correction of 2015).
+    /// after an entry of this epoch is committed (Ongaro's correction of 2015). Of an odd number a
+    /// dead voter goes before its successor comes: the majority stays as large, while adding first
+    /// would make it depend on the newcomer.
     mutating func changeVoters(at now: Instant, into outputs: inout [ConsensusOutput]) {
         guard let wanted = wantedVoters, handover == nil, isVoter, commitIndex >= epochStart,
             let inForce = configurations.last, inForce.index <= commitIndex
@@ -78,22 +80,33 @@ extension ConsensusCore {
         let removals = voters.filter { !wanted.contains($0) }
         if voters.count <= wanted.count {
             if let new = additions.first(where: { isCaughtUp($0, at: now) }) {
-                change(to: inOrder(voters + [new]), at: now, into: &outputs)
+                if voters.count % 2 == 1,
+                    let dead = removals.first(where: { $0 != id && !hears($0, at: now) }),
+                    mayRemove(dead, at: now)
+                {
+                    change(to: voters.filter { $0 != dead }, at: now, into: &outputs)
+                } else {
+                    change(to: inOrder(voters + [new]), at: now, into: &outputs)
+                }
                 return
             }
             guard additions.isEmpty else { return }
         }
         let others = removals.filter { $0 != id }
         if let leaving = others.first(where: { !hears($0, at: now) }) ?? others.first {
-            let remaining = voters.filter { $0 != leaving }
-            let alive = remaining.count { $0 == id || hears($0, at: now) }
-            guard alive > remaining.count / 2 else { return }
-            change(to: remaining, at: now, into: &outputs)
+            guard mayRemove(leaving, at: now) else { return }
+            change(to: voters.filter { $0 != leaving }, at: now, into: &outputs)
         } else if removals == [id],
             let heir = voters.first(where: { wanted.contains($0) && isCaughtUp($0, at: now) })
         {
             handOver(to: heir, at: now)
         }
+    }
+
+    /// True when a majority of the voters that would remain is heard.
+    private func mayRemove(_ voter: HostID, at now: Instant) -> Bool {
+        let remaining = voters.filter { $0 != voter }
+        return remaining.count { $0 == id || hears($0, at: now) } > remaining.count / 2
     }
 
     private mutating func change(

@@ -60,16 +60,24 @@ extension Peer {
             host.id, host.bootEpoch, reason: "was not heard of by the leaseholder")
     }
 
-    /// One voter for one or two hosts, three for three or four, five from five on.
+    /// One voter for one or two live hosts, three for three or four, five from five on.
     ///
-    /// Live voters stay; places are filled from live hosts of the zones that have fewest voters; a
-    /// dead voter goes only when another takes its place, so losing hosts never shrinks the vote.
-    /// Only forgetting hosts does: then the voters of the fullest zones go first.
+    /// Live voters stay; places are filled from live hosts of the zones that have fewest voters.
+    /// A dead voter never raises the count. It keeps its place only while that costs nothing,
+    /// which is until another can take it or a vote of live hosts alone would bear more losses:
+    /// three with one dead stay three, five with two dead become three. A voter that was forgotten
+    /// has no place to keep.
     mutating func chooseVoters(
         alive: [HostID], at now: Instant, into outputs: inout [PeerOutput]
     ) {
         let eligible = state.hosts.filter { $0.status == .active && alive.containsSorted($0.id) }
-        let target = state.hosts.count >= 5 ? 5 : state.hosts.count >= 3 ? 3 : 1
+        let dead = consensus.voters.filter { voter in
+            voter != id && state.host(voter) != nil && !eligible.contains { $0.id == voter }
+        }
+        let isCounted = eligible.contains { $0.id == id } || !consensus.voters.contains(id)
+        let target = VoteSize.best(
+            live: eligible.count + (isCounted ? 0 : 1), dead: dead.count,
+            voters: consensus.voters.count)
         var chosen = consensus.voters.filter { voter in eligible.contains { $0.id == voter } }
         if consensus.voters.contains(id), !chosen.contains(id) { chosen.append(id) }
         while chosen.count < target, let next = nextVoter(from: eligible, chosen: chosen) {
@@ -78,9 +86,7 @@ extension Peer {
         while chosen.count > target, let spare = spareVoter(among: chosen) {
             chosen.removeAll { $0 == spare }
         }
-        for voter in consensus.voters where chosen.count < target && !chosen.contains(voter) {
-            chosen.append(voter)
-        }
+        chosen.append(contentsOf: dead.prefix(max(0, target - chosen.count)))
         chosen.sort()
         guard chosen != leader.wantedVoters, !chosen.isEmpty else { return }
         leader.wantedVoters = chosen
@@ -110,6 +116,27 @@ extension Peer {
             }
         }
         return (datacenter, rack)
+    }
+}
+
+/// How many hosts vote.
+enum VoteSize {
+    /// The size that bears the loss of most further hosts; of equal ones the largest.
+    ///
+    /// All voters are live, or dead ones fill up what is there already: a vote of `voters`, or of
+    /// one more while it is even, which it is only between two steps of a change.
+    static func best(live: Int, dead: Int, voters: Int) -> Int {
+        var best = (size: 1, losses: 0)
+        for size in [3, 5] {
+            let living = min(live, size)
+            let filled = size - living
+            guard filled == 0 || (filled <= dead && size <= voters + (voters + 1) % 2) else {
+                continue
+            }
+            let losses = living - (size / 2 + 1)
+            if losses >= best.losses { best = (size, losses) }
+        }
+        return best.size
     }
 }
 

@@ -131,9 +131,10 @@ extension World {
                     "rule 7: hosts rest at different states: \(peers.map { "\($0.appliedIndex)" })"
                 )
             }
-            guard peer.membership.aliveIDs == hosts.map(\.id).sorted() else {
+            let present = hosts.filter { !$0.isAway }.map(\.id).sorted()
+            guard peer.membership.aliveIDs == present else {
                 throw Violation(
-                    "rule 9: \(peer.id.short) sees \(peer.membership.aliveIDs.count) of \(hosts.count) hosts alive"
+                    "rule 9: \(peer.id.short) sees \(peer.membership.aliveIDs.count) of \(present.count) hosts alive"
                 )
             }
         }
@@ -154,12 +155,19 @@ extension World {
         try checkSetsAtRest(first.state)
     }
 
-    /// Rule 2: as many live hosts vote as it takes to bear the loss of a minority.
+    /// Rule 2: an odd number votes, and from three live hosts on a majority of the voters outlives
+    /// any one more host. A voter that will not return counts as what it is, dead.
     private func checkVotersAtRest(_ peer: Peer) throws(Violation) {
-        let wanted = hosts.count >= 5 ? 5 : hosts.count >= 3 ? 3 : 1
-        let voters = peer.consensus.voters.count { voter in hosts.contains { $0.id == voter } }
-        guard voters >= wanted else {
-            throw Violation("rule 2: only \(voters) of \(hosts.count) hosts vote")
+        let present = hosts.filter { !$0.isAway }.map(\.id)
+        let voters = peer.consensus.voters
+        let live = voters.count { present.contains($0) }
+        let bearable = live - (voters.count / 2 + 1)
+        guard voters.count % 2 == 1, voters.count <= 5, live >= min(present.count, 5) - 1,
+            bearable >= (present.count >= 5 ? 2 : present.count >= 3 ? 1 : 0)
+        else {
+            throw Violation(
+                "rule 2: \(voters.count) voters rest, \(live) of them among the "
+                    + "\(present.count) live hosts")
         }
     }
 

@@ -15,6 +15,8 @@ struct SimulatedHost {
     private(set) var bootedAt: Instant
     /// How much faster than true time its clock runs, in millionths.
     private(set) var driftPerMillion: Int64
+    /// True while no machine stands in this place: a visitor that has not come, or has gone for good.
+    var isAway = false
     /// While this lasts, the agent gets no processor time.
     var stalledUntil = Instant.zero
     /// While this lasts, flushing takes long.

@@ -46,6 +46,9 @@ package struct SimulationOptions: Sendable {
     package var slowDiskEvery: Duration?
     /// The mean time between losses of a host with its disk, for good; nil for none.
     package var hostLossEvery: Duration?
+    /// The mean time between visits of a further host, which joins and after seconds is gone for
+    /// good; nil for none.
+    package var visitEvery: Duration?
     /// Starts of a set or container that fail, in thousandths.
     package var startFailuresPerThousand: Int
 
@@ -61,6 +64,7 @@ package struct SimulationOptions: Sendable {
         options.replaysPerThousand = 0
         options.startFailuresPerThousand = 0
         options.volumeRoomBytes = nil
+        options.visitEvery = nil
         options.delayMin = .microseconds(200)
         options.delayMean = .microseconds(500)
         options.flushMax = .milliseconds(5)
@@ -101,6 +105,7 @@ package struct SimulationOptions: Sendable {
             // A few of the volumes that services ask for: room is short.
             volumeRoomBytes = Int.random(in: 1...6, using: &random) << 30
         }
+        visitEvery = mean(5...30, often: 250)
     }
 
     /// One line that says it all.
@@ -117,5 +122,6 @@ package struct SimulationOptions: Sendable {
             + " stalls=\(text(stallEvery)) slow-disks=\(text(slowDiskEvery))"
             + " losses=\(text(hostLossEvery)) start-failures=\(startFailuresPerThousand)/1000"
             + " volume-room=\(volumeRoomBytes.map { "\($0 >> 30)Gi" } ?? "-")"
+            + " visits=\(text(visitEvery))"
     }
 }

@@ -7,6 +7,7 @@ extension World {
     mutating func scheduleFirstFaults() {
         let kinds: [Fault] = [
             .partition, .agentCrash, .hostCrash, .containerExit, .stall, .slowDisk, .hostLoss,
+            .visit,
         ]
         for fault in kinds {
             scheduleNext(fault, after: .seconds(5))
@@ -23,7 +24,8 @@ extension World {
         case .stall: mean = options.stallEvery
         case .slowDisk: mean = options.slowDiskEvery
         case .hostLoss: mean = options.hostLossEvery
-        case .heal, .start: mean = nil
+        case .visit: mean = options.visitEvery
+        case .heal, .start, .depart: mean = nil
         }
         guard let mean else { return }
         let wait = faultRandom.duration(in: .zero...(.nanoseconds(2 * mean.inNanoseconds)))
@@ -61,12 +63,27 @@ extension World {
                 now + faultRandom.duration(in: .seconds(2) ... .seconds(20))
             say(host, "disk is slow")
         case .hostLoss:
-            if let host = expendableHost() {
+            let host = Int.random(in: 0..<hosts.count, using: &faultRandom)
+            if !hosts[host].isAway, isExpendable(host) {
                 loseHost(host)
                 queue.schedule(
                     .fault(.start(host: host)),
                     at: now + faultRandom.duration(in: .seconds(1) ... .seconds(30)))
             }
+        case .visit:
+            guard let host = hosts.indices.last, hosts[host].isAway else { break }
+            hosts[host].isAway = false
+            start(host: host)
+            queue.schedule(
+                .fault(.depart(host: host)),
+                at: now + faultRandom.duration(in: .seconds(3) ... .seconds(30)))
+        case .depart(let host):
+            guard isExpendable(host) else {
+                queue.schedule(.fault(.depart(host: host)), at: now + .seconds(2))
+                break
+            }
+            loseHost(host)
+            hosts[host].isAway = true
         case .start:
             break
         }
@@ -113,18 +130,18 @@ extension World {
         say(nil, "faults end")
     }
 
-    /// A host that may be lost for good without losing a majority: chosen only when all voters are
-    /// up, there are at least three, and every host knows all that was agreed.
-    private mutating func expendableHost() -> Int? {
-        let host = Int.random(in: 0..<hosts.count, using: &faultRandom)
-        guard let voters = hosts[host].peer?.consensus.voters, voters.count >= 3,
-            voters.allSatisfy({ voter in hosts.contains { $0.id == voter } })
-        else { return nil }
-        for other in hosts {
-            guard other.peer?.consensus.voters == voters,
-                other.peer?.appliedIndex == hosts[host].peer?.appliedIndex
-            else { return nil }
+    /// True when a host may be lost for good: a majority of the voters, dead ones counted, is left
+    /// without it, all agents are up, and every host knows all that was agreed.
+    private func isExpendable(_ host: Int) -> Bool {
+        let present = hosts.filter { !$0.isAway }
+        guard let voters = hosts[host].peer?.consensus.voters else { return false }
+        let left = voters.count { voter in
+            voter != hosts[host].id && present.contains { $0.id == voter }
         }
-        return host
+        guard left > voters.count / 2 else { return false }
+        return present.allSatisfy {
+            $0.peer?.consensus.voters == voters
+                && $0.peer?.appliedIndex == hosts[host].peer?.appliedIndex
+        }
     }
 }

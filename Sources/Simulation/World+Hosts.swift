@@ -9,7 +9,7 @@ import PeerCore
 extension World {
     /// Starts a host's agent from what its disk holds.
     mutating func start(host: Int) {
-        guard hosts[host].peer == nil else { return }
+        guard hosts[host].peer == nil, !hosts[host].isAway else { return }
         hosts[host].bootEpoch.value += 1
         let seed = options.seed &* 1_000 &+ UInt64(host) &* 64 &+ hosts[host].bootEpoch.value
         var configuration = PeerConfiguration()

@@ -36,6 +36,8 @@ package struct World {
         case stall
         case slowDisk
         case hostLoss
+        case visit
+        case depart(host: Int)
     }
 
     package let options: SimulationOptions
@@ -89,7 +91,8 @@ package struct World {
         faultRandom = random.fork("faults")
         writeRandom = random.fork("writes")
         volumeRandom = random.fork("volumes")
-        let count = options.hosts
+        // The last of them comes and goes.
+        let count = options.hosts + (options.visitEvery == nil ? 0 : 1)
         isCut = Array(repeating: Array(repeating: false, count: count), count: count)
         lastArrival = Array(repeating: Array(repeating: .zero, count: count), count: count)
         var clockRandom = random.fork("clocks")
@@ -106,6 +109,7 @@ package struct World {
                 driftPerMillion: Int64.random(in: -drift...drift, using: &clockRandom))
         }
         lastIdentity = UInt64(count)
+        if options.visitEvery != nil { hosts[count - 1].isAway = true }
         hosts[0].disk = SimulatedDisk(ConsensusCore.bootstrap(voter: hosts[0].id))
     }
 

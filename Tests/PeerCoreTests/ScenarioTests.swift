@@ -3,9 +3,9 @@ import ClusterModel
 import ClusterState
 import Consensus
 import Membership
-import PeerCore
 import Testing
 
+@testable import PeerCore
 @testable import Simulation
 
 /// Stories of whole clusters, each about one promise.
@@ -131,6 +131,52 @@ struct ScenarioTests {
             world.hosts[leader].peer?.consensus.voters == world.hosts.map(\.id).sorted())
     }
 
+    @Test("after any number of replaced machines the loss of one more is borne")
+    func machinesReplacedInTurn() throws {
+        var world = try World.serving(sets: 4, hosts: 3)
+        for host in [2, 1, 0, 2] {
+            world.loseHost(host)
+            try world.pass(.seconds(12))
+            world.start(host: host)
+            try world.pass(.seconds(12))
+            let voters = try #require(world.hosts[host].peer?.consensus.voters)
+            #expect(voters == world.hosts.map(\.id).sorted())
+        }
+        world.crashHost(0)
+        try world.pass(.seconds(12))
+        let ticket = world.submit(.scale(service: "web", sets: 5), at: 1)
+        try world.pass(.seconds(3))
+        guard case .applied(.applied) = world.users.answer(to: ticket) else {
+            Issue.record("two of three hosts do not write")
+            return
+        }
+        world.start(host: 0)
+        try world.comeToRest()
+    }
+
+    @Test("five voters of which two are gone for good become three live ones")
+    func votersShrinkToTheLiving() throws {
+        var world = try World.serving(sets: 2, hosts: 5)
+        let leader = try #require(world.leader)
+        let gone = world.hosts.indices.filter { $0 != leader }.prefix(2)
+        for (host, left) in zip(gone, [5, 3]) {
+            world.crashAgent(host)
+            try world.pass(.seconds(15))
+            #expect(world.hosts[leader].peer?.consensus.voters.count == left)
+        }
+        let voters = try #require(world.hosts[leader].peer?.consensus.voters)
+        #expect(!gone.contains { voters.contains(world.hosts[$0].id) })
+        for host in gone { world.start(host: host) }
+        try world.comeToRest()
+        #expect(world.hosts[leader].peer?.consensus.voters.count == 5)
+    }
+
+    @Test("how many vote", arguments: VoteCase.all)
+    func voteSizes(of vote: VoteCase) {
+        #expect(
+            VoteSize.best(live: vote.live, dead: vote.dead, voters: vote.voters) == vote.size)
+    }
+
     @Test("a host that no running agent has ever met is lost after a grace, and its sets move")
     func unseenHostLost() throws {
         var world = try World.serving(sets: 6, hosts: 4)
@@ -164,6 +210,41 @@ struct ScenarioTests {
         try second.run()
         #expect(first.fingerprint == second.fingerprint)
     }
+}
+
+/// Live hosts, dead voters, voters of any kind: how many should vote.
+struct VoteCase: Sendable, CustomTestStringConvertible {
+    var live: Int
+    var dead: Int
+    var voters: Int
+    var size: Int
+
+    var testDescription: String { "\(live) live hosts, \(dead) of \(voters) voters dead" }
+
+    static let all = [
+        // Growing.
+        VoteCase(live: 1, dead: 0, voters: 1, size: 1),
+        VoteCase(live: 2, dead: 0, voters: 1, size: 1),
+        VoteCase(live: 3, dead: 0, voters: 1, size: 3),
+        VoteCase(live: 4, dead: 0, voters: 3, size: 3),
+        VoteCase(live: 5, dead: 0, voters: 3, size: 5),
+        VoteCase(live: 90, dead: 0, voters: 5, size: 5),
+        // Losing.
+        VoteCase(live: 2, dead: 1, voters: 3, size: 3),
+        VoteCase(live: 4, dead: 1, voters: 5, size: 5),
+        VoteCase(live: 3, dead: 2, voters: 5, size: 3),
+        VoteCase(live: 9, dead: 2, voters: 5, size: 5),
+        // Replacing; and dead voters never raise the count.
+        VoteCase(live: 3, dead: 1, voters: 3, size: 3),
+        VoteCase(live: 4, dead: 1, voters: 3, size: 3),
+        VoteCase(live: 4, dead: 2, voters: 5, size: 5),
+        VoteCase(live: 4, dead: 1, voters: 4, size: 5),
+        // What the fault left behind: four voters, one of them dead for ever.
+        VoteCase(live: 3, dead: 1, voters: 4, size: 3),
+        // Between two steps: the dead one is out, and its successor died before it was in.
+        VoteCase(live: 2, dead: 0, voters: 2, size: 1),
+        VoteCase(live: 3, dead: 0, voters: 2, size: 3),
+    ]
 }
 
 extension World {
