@@ -58,7 +58,7 @@ package struct AgentBackend: ControlBackend {
                 peer.leaseholderHeardAt, now
             )
         }
-        let stale = heard.map { Int((now - $0).inMilliseconds) } ?? -1
+        let stale = heard.map { Int((now - $0).inMilliseconds) }
         let alive = look.members.filter { $0.status == .alive }.map(\.id)
         let slots = look.state.services.flatMap(\.slots)
         return StatusView(

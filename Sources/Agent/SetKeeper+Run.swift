@@ -225,6 +225,7 @@ extension SetKeeper {
         do {
             try checkAllowed(set.record.spec)
             let images = try await images(of: set.record)
+            try await prepareNetwork(of: set.record)
             let surroundings = try await makeSurroundings(set.record)
             try await start(
                 set.record.spec.containers[position], of: set.record, image: images[position],

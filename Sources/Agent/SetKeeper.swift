@@ -199,6 +199,15 @@ package actor SetKeeper {
         return address
     }
 
+    /// Makes the bridge for a set that has its address, when the log has not said yet which subnet
+    /// is this host's: a container that ended is started again without asking anybody.
+    func prepareNetwork(of record: SetRecord) async throws {
+        guard preparedSubnet == nil, let address = IPv4Address(bytes: record.address),
+            let index = network.hostSubnetIndex(of: address)
+        else { return }
+        _ = try await self.address(for: record.slot, subnetIndex: index)
+    }
+
     private func prepare(_ subnetIndex: Int) async throws {
         guard let subnet = network.hostSubnet(index: subnetIndex) else {
             throw AgentError(

@@ -39,6 +39,9 @@ package struct ConsensusConfig: Equatable, Sendable {
     /// Entries kept before a snapshot, so that a slow follower needs no snapshot.
     package var trailingEntries: UInt64 = 1_000
 
+    /// How long after entries were committed that is noted on disk, unless a write notes it before.
+    package var commitNoteDelay: Duration = .seconds(1)
+
     package init() {}
 
     /// Every broken rule, not only the first.

@@ -42,6 +42,10 @@ package struct ConsensusCore: Machine, Sendable {
     var lastTicket: UInt64 = 0
     var pendingPersists: [PendingPersist] = []
     var pendingReplies: [PendingReply] = []
+    /// The commit index in the last request.
+    var notedCommit = LogIndex.zero
+    /// Since when the commit index has been beyond that; nil while it is not.
+    var unnotedSince: Instant?
 
     // Elections.
     /// When a leaseholder was last heard, or this process started: votes are refused for
@@ -82,6 +86,9 @@ package struct ConsensusCore: Machine, Sendable {
         configurations = ConsensusCore.configurations(of: restored)
         restorePending = restored.snapshot != nil
         durableIndex = log.lastIndex
+        // What was committed once stays so: a host alone still knows what was agreed.
+        commitIndex = min(restored.commitIndex, log.lastIndex)
+        notedCommit = commitIndex
         lastHeard = now
         electionDeadline = now
         announced = Announcement(role: .follower, epoch: hardState.epoch, leaseholder: nil)
@@ -120,7 +127,7 @@ package struct ConsensusCore: Machine, Sendable {
 
     /// When a tick is due; nil when this host waits for messages only.
     package var nextDeadline: Instant? {
-        if restorePending { return .zero }
+        if restorePending || appliedIndex < commitIndex { return .zero }
         switch role {
         case .leaseholder:
             var deadline = nextVoterHeartbeat
@@ -157,5 +164,6 @@ package struct ConsensusCore: Machine, Sendable {
         lead(at: now, into: &outputs)
         announce(into: &outputs)
         applyCommitted(into: &outputs)
+        noteCommit(at: now, into: &outputs)
     }
 }

@@ -20,9 +20,23 @@ extension ConsensusCore {
         guard restorePending else { return }
         restorePending = false
         guard let snapshot else { return }
-        commitIndex = snapshot.index
+        commitIndex = max(commitIndex, snapshot.index)
         appliedIndex = snapshot.index
         outputs.append(.restore(snapshot))
+    }
+
+    /// Notes on disk how far the log is committed, when no other request did so for a while.
+    mutating func noteCommit(at now: Instant, into outputs: inout [ConsensusOutput]) {
+        guard commitIndex > notedCommit else {
+            unnotedSince = nil
+            return
+        }
+        guard let since = unnotedSince else {
+            unnotedSince = now
+            return
+        }
+        guard pendingPersists.isEmpty, now - since >= config.commitNoteDelay else { return }
+        persist(into: &outputs)
     }
 
     /// Puts out a request; call it after the log in memory was changed.
@@ -33,11 +47,15 @@ extension ConsensusCore {
         into outputs: inout [ConsensusOutput]
     ) -> UInt64 {
         lastTicket += 1
+        let isNews = commitIndex > notedCommit
+        if isNews { notedCommit = commitIndex }
+        unnotedSince = nil
         outputs.append(
             .persist(
                 PersistRequest(
                     ticket: lastTicket, hardState: hardState, truncateFrom: truncateFrom,
-                    entries: entries, snapshot: snapshot, compactThrough: compactThrough)))
+                    entries: entries, snapshot: snapshot, compactThrough: compactThrough,
+                    commitIndex: isNews ? commitIndex : nil)))
         pendingPersists.append(PendingPersist(ticket: lastTicket, lastIndex: log.lastIndex))
         return lastTicket
     }

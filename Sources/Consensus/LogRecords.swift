@@ -66,13 +66,17 @@ package struct RestoredLog: Equatable, Sendable {
     /// They may start before the snapshot's index (kept for slow followers),
     /// never after the one that follows it.
     package var entries: [LogEntry]
+    /// An index up to which all is known to be committed; later entries may be, too.
+    package var commitIndex: LogIndex
 
     package init(
-        hardState: HardState = HardState(), snapshot: LogSnapshot? = nil, entries: [LogEntry] = []
+        hardState: HardState = HardState(), snapshot: LogSnapshot? = nil, entries: [LogEntry] = [],
+        commitIndex: LogIndex = .zero
     ) {
         self.hardState = hardState
         self.snapshot = snapshot
         self.entries = entries
+        self.commitIndex = commitIndex
     }
 
     /// True on a host that has never been in a cluster.
@@ -100,10 +104,14 @@ package struct PersistRequest: Equatable, Sendable {
     package var snapshot: LogSnapshot?
     /// Removes the entries up to and including this index.
     package var compactThrough: LogIndex?
+    /// Notes that all entries up to this one are committed; never beyond what is durable with this
+    /// request.
+    package var commitIndex: LogIndex?
 
     package init(
         ticket: UInt64, hardState: HardState? = nil, truncateFrom: LogIndex? = nil,
-        entries: [LogEntry] = [], snapshot: LogSnapshot? = nil, compactThrough: LogIndex? = nil
+        entries: [LogEntry] = [], snapshot: LogSnapshot? = nil, compactThrough: LogIndex? = nil,
+        commitIndex: LogIndex? = nil
     ) {
         self.ticket = ticket
         self.hardState = hardState
@@ -111,5 +119,6 @@ package struct PersistRequest: Equatable, Sendable {
         self.entries = entries
         self.snapshot = snapshot
         self.compactThrough = compactThrough
+        self.commitIndex = commitIndex
     }
 }

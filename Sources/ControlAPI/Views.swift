@@ -35,8 +35,9 @@ package struct StatusView: Codable, Hashable, Sendable {
     package var commitIndex: UInt64
     /// The highest log index this host has applied.
     package var appliedIndex: UInt64
-    /// How old this answer may be: the time since the leaseholder was last heard.
-    package var staleMilliseconds: Int
+    /// How old this answer may be: the time since the leaseholder was last heard; absent when it
+    /// was not heard since the agent's start.
+    package var staleMilliseconds: Int?
     /// Hosts that answer.
     package var hostsAlive: Int
     /// Hosts that are known and have not left.
@@ -62,7 +63,7 @@ package struct StatusView: Codable, Hashable, Sendable {
         epoch: UInt64,
         commitIndex: UInt64,
         appliedIndex: UInt64,
-        staleMilliseconds: Int,
+        staleMilliseconds: Int?,
         hostsAlive: Int,
         hostsTotal: Int,
         voters: [HostReference],

@@ -100,6 +100,13 @@ package struct IPv4Network: Hashable, Sendable, CustomStringConvertible {
             prefixLength: IPv4Network.hostPrefixLength)
     }
 
+    /// The index of the host's /24 that holds an address; nil when it is none of this network's.
+    package func hostSubnetIndex(of address: IPv4Address) -> Int? {
+        guard address.value >= self.address.value else { return nil }
+        let index = Int((address.value - self.address.value) >> 8)
+        return index < hostSubnetCount ? index : nil
+    }
+
     package var description: String { "\(address)/\(prefixLength)" }
 
     private static func mask(_ length: Int) -> UInt32 {

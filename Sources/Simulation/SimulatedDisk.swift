@@ -49,5 +49,6 @@ struct SimulatedDisk {
         if let through = request.compactThrough {
             durable.entries.removeAll { $0.index <= through }
         }
+        if let index = request.commitIndex { durable.commitIndex = index }
     }
 }

@@ -209,6 +209,16 @@ extension World {
         report(host, set.slot)
     }
 
+    /// The first container of a set ends by itself.
+    mutating func exitContainer(of slot: SlotID, on host: Int) {
+        guard var set = hosts[host][slot], set.isRunning else { return }
+        set.pids[0] = nil
+        set.exits[0] = ContainerExit(code: 1)
+        hosts[host][slot] = set
+        say(host, "\(slot) exits")
+        report(host, slot)
+    }
+
     private mutating func report(_ host: Int, _ slot: SlotID) {
         guard let set = hosts[host][slot] else { return }
         feed(.observed(set.observation), to: host)

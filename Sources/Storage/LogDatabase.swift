@@ -6,6 +6,8 @@ import Wire
 struct LogDatabase {
     /// The newest version of the tables that this program knows.
     static let schemaVersion: UInt64 = 1
+    /// The fact that says how far the log is known to be committed.
+    private static let commitFact = "log.commit-index"
 
     let database: Database
 
@@ -81,6 +83,16 @@ struct LogDatabase {
         if let index = request.compactThrough {
             try change("DELETE FROM entries WHERE entry_index <= ?", index)
         }
+        if let index = request.commitIndex { try write(commitIndex: index) }
+    }
+
+    /// Kept among the facts: it is no part of the log, and older versions do without.
+    private func write(commitIndex: LogIndex) throws(StorageError) {
+        let statement = try Statement(
+            database, "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", to: "write")
+        try statement.bind(text: LogDatabase.commitFact, at: 1)
+        try statement.bind(encoded(commitIndex), at: 2)
+        try statement.run()
     }
 
     private func write(_ hardState: HardState) throws(StorageError) {
@@ -135,8 +147,12 @@ struct LogDatabase {
     func load() throws(StorageError) -> RestoredLog {
         let restored = RestoredLog(
             hardState: try loadHardState(), snapshot: try loadSnapshot(),
-            entries: try loadEntries())
+            entries: try loadEntries(), commitIndex: try loadCommitIndex())
         let start = restored.snapshot?.index ?? .zero
+        guard restored.commitIndex <= max(restored.entries.last?.index ?? .zero, start) else {
+            throw database.corrupt(
+                "entry \(restored.commitIndex) was known to be committed, and is not there")
+        }
         if let first = restored.entries.first, let last = restored.entries.last {
             guard first.index <= start.next, last.index >= start else {
                 throw database.corrupt(
@@ -166,6 +182,16 @@ struct LogDatabase {
             throw database.corrupt("the checksum of epoch and vote is wrong")
         }
         return state
+    }
+
+    private func loadCommitIndex() throws(StorageError) -> LogIndex {
+        guard let bytes = try value(for: LogDatabase.commitFact) else { return .zero }
+        var reader = ByteReader(bytes)
+        guard let index = (try? reader.readUInt64()).map(LogIndex.init), encoded(index) == bytes
+        else {
+            throw database.corrupt("the note of how far the log is committed is damaged")
+        }
+        return index
     }
 
     private func loadSnapshot() throws(StorageError) -> LogSnapshot? {
@@ -239,6 +265,14 @@ private func fingerprint(_ bytes: [UInt8]) -> UInt64 {
     var hasher = FingerprintHasher()
     hasher.combine(bytes: bytes)
     return hasher.value
+}
+
+/// An index with its checksum.
+private func encoded(_ index: LogIndex) -> [UInt8] {
+    var writer = ByteWriter()
+    writer.write(index.value)
+    writer.write(fingerprint(writer.bytes))
+    return writer.bytes
 }
 
 private func checksum(of state: HardState) -> UInt64 {

@@ -25,6 +25,14 @@ struct StatusCommand: ListingCommand {
         items.map(text).joined()
     }
 
+    private func age(of status: StatusView) -> String {
+        if let milliseconds = status.staleMilliseconds {
+            return "\(HumanUnits.milliseconds(milliseconds)) old"
+        }
+        return "of unknown age: no leaseholder was heard since this agent started; "
+            + "it is what this host knew before"
+    }
+
     private func text(_ status: StatusView) -> String {
         let leaseholder = status.leaseholder.map { "\($0.name) (\($0.id.prefix(10)))" }
         var lines = [
@@ -43,7 +51,7 @@ struct StatusCommand: ListingCommand {
             ("services", "\(status.services)"),
             ("sets", "\(status.setsRunning) of \(status.setsWanted) running"),
             ("log", "\(status.appliedIndex) applied of \(status.commitIndex) committed"),
-            ("answer", "\(HumanUnits.milliseconds(status.staleMilliseconds)) old"),
+            ("answer", age(of: status)),
         ]
         let counters = status.peerPlane.filter { $0.value > 0 }.sorted { $0.key < $1.key }
         if !counters.isEmpty {

@@ -355,6 +355,12 @@ extension RestoredLog {
         }
         if let new = request.snapshot { snapshot = new }
         if let through = request.compactThrough { entries.removeAll { $0.index <= through } }
+        if let index = request.commitIndex {
+            guard index >= commitIndex,
+                index <= max(entries.last?.index ?? .zero, snapshot?.index ?? .zero)
+            else { throw Violation(description: "noted commit \(index) after \(commitIndex)") }
+            commitIndex = index
+        }
         guard let first = entries.first else { return }
         guard first.index <= (snapshot?.index ?? .zero).next,
             entries.last.map({ $0.index >= snapshot?.index ?? .zero }) ?? true

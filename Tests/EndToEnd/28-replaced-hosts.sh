@@ -19,21 +19,26 @@ replace_host() {
     start_agent "$host"
     eventually 20 "three voters, all alive, after h$host was replaced" voters_are_three_live
 }
+# Nothing of the old machine remains: folder, mounts, cgroups, networks, rules.
 wipe_host() {
-    remove_mounts "$DATA/h$1"
-    rm -rf "${DATA:?}/h$1"
-}
-# Innermost first: file systems of its containers, which died with the host.
-remove_mounts() {
-    local mount
-    grep -F " $1/" /proc/self/mounts | cut -d' ' -f2 | sort -r | while read -r mount; do umount "$mount"; done
+    local host=$1 instance path
+    instance=$(cat "$DATA/h$host/instance")
+    grep -o " $DATA/h$host/[^ ]*" /proc/self/mounts | sort -r \
+        | while read -r path; do umount "$path" || umount -l "$path"; done
+    set_namespaces "$instance" 2> /dev/null | while read -r path; do ip netns del "$path"; done
+    in_host "$host" ip -o link show 2> /dev/null | grep -o '^[0-9]*: [a-z0-9-]*' | cut -d' ' -f2 \
+        | grep -vx 'lo\|uplink' | while read -r path; do in_host "$host" ip link del "$path" 2> /dev/null; done
+    in_host "$host" nft flush ruleset
+    find /sys/fs/cgroup -depth -type d -path "*/$(namespace "$host")*" \
+        | while read -r path; do rmdir "$path" 2> /dev/null; done
+    rm -rf "${DATA:?}/h$host" "${RUN:?}/h$host"
 }
 
 replace_host 3
 replace_host 2
 expect "scale with everybody there" shoal 3 scale web=8 --wait
 kill_host 2
-eventually 15 "another host holds the lease, or the same still" leaseholder 1
+eventually 15 "somebody holds the lease" has_leaseholder 1
 expect "a write with two hosts of three" shoal 1 scale web=5
 eventually 20 "five sets run on the other hosts" has_running_away 1 web 5 h2
 expect "a write at the replaced host" shoal 3 scale web=4 --wait

@@ -144,6 +144,14 @@ struct AddressTests {
         #expect(cluster.hostSubnetCount == 16_384)
         #expect(cluster.hostSubnet(index: 16_383)?.description == "10.127.255.0/24")
         #expect(cluster.hostSubnet(index: 16_384) == nil)
+        for index in [0, 1, 16_383] {
+            let inside = try #require(cluster.hostSubnet(index: index)?.address)
+            #expect(cluster.hostSubnetIndex(of: inside) == index)
+        }
+        for outside in [[10, 63, 255, 255], [10, 128, 0, 0], [0, 0, 0, 0]] as [[UInt8]] {
+            let address = try #require(IPv4Address(bytes: outside))
+            #expect(cluster.hostSubnetIndex(of: address) == nil)
+        }
         #expect(cluster.hostSubnet(index: -1) == nil)
         #expect(IPv4Network("0.0.0.0/0")?.address(at: Int(UInt32.max))?.value == .max)
         #expect(IPv4Network("10.0.0.0/30")?.hostSubnetCount == 0)

@@ -171,6 +171,29 @@ struct ScenarioTests {
         #expect(world.hosts[leader].peer?.consensus.voters.count == 5)
     }
 
+    @Test("a host that starts without quorum knows what was agreed, and touches nothing")
+    func knowsAlone() throws {
+        var world = try World.serving(sets: 6, hosts: 3)
+        try world.pass(.seconds(3))
+        let agreed = try #require(world.hosts[2].peer?.appliedIndex)
+        let before = world.hosts[2].sets.map(\.slot)
+        for host in 0..<3 { world.crashAgent(host) }
+        world.start(host: 2)
+        try world.pass(.milliseconds(10))
+        let peer = try #require(world.hosts[2].peer)
+        #expect(peer.appliedIndex == agreed)
+        #expect(peer.state.service("web")?.slots.count == 6)
+        #expect(peer.leaseholderHeardAt == nil && !peer.consensus.hasHeardFromLeaseholder)
+        // It may be long ago: nothing starts or ends, but what ends by itself starts again.
+        world.exitContainer(of: before[0], on: 2)
+        try world.pass(.seconds(10))
+        #expect(world.hosts[2].sets.map(\.slot) == before)
+        #expect(world.hosts[2].sets.allSatisfy(\.isRunning))
+        for host in 0..<2 { world.start(host: host) }
+        try world.comeToRest()
+        #expect(world.hosts[2].sets.map(\.slot) == before)
+    }
+
     @Test("how many vote", arguments: VoteCase.all)
     func voteSizes(of vote: VoteCase) {
         #expect(

@@ -55,7 +55,8 @@ struct LogStoreTests {
         var ticket: UInt64 = 0
         func step(
             hardState: HardState? = nil, truncateFrom: UInt64? = nil, entries: [LogEntry] = [],
-            snapshot: LogSnapshot? = nil, compactThrough: UInt64? = nil
+            snapshot: LogSnapshot? = nil, compactThrough: UInt64? = nil,
+            commitIndex: UInt64? = nil
         ) async throws {
             ticket += 1
             let store = try LogStore(path: folder.database)
@@ -64,8 +65,10 @@ struct LogStoreTests {
             let request = PersistRequest(
                 ticket: ticket, hardState: hardState, truncateFrom: truncateFrom.map(LogIndex.init),
                 entries: entries, snapshot: snapshot,
-                compactThrough: compactThrough.map(LogIndex.init))
+                compactThrough: compactThrough.map(LogIndex.init),
+                commitIndex: commitIndex.map(LogIndex.init))
             #expect(try await store.write(request) == [ticket])
+            if let commitIndex { expected.commitIndex = LogIndex(commitIndex) }
             if let hardState { expected.hardState = hardState }
             if let truncateFrom { expected.entries.removeAll { $0.index.value >= truncateFrom } }
             expected.entries += entries
@@ -79,7 +82,7 @@ struct LogStoreTests {
             hardState: HardState(epoch: Epoch(1), votedFor: voter),
             entries: [LogEntry(index: LogIndex(1), epoch: Epoch(1), payload: .voters([voter]))])
         try await step(entries: entries(2...50))
-        try await step(hardState: HardState(epoch: Epoch(4)))
+        try await step(hardState: HardState(epoch: Epoch(4)), commitIndex: 38)
         try await step(truncateFrom: 41, entries: entries(41...60, epoch: 4))
         let snapshot = LogSnapshot(
             index: LogIndex(30), epoch: Epoch(1), voters: [voter],
@@ -88,8 +91,25 @@ struct LogStoreTests {
         // A snapshot from the leaseholder that replaces the whole log.
         let newer = LogSnapshot(index: LogIndex(90), epoch: Epoch(4), voters: [voter], state: [])
         try await step(truncateFrom: 91, snapshot: newer, compactThrough: 90)
-        try await step(entries: entries(91...91, epoch: 4))
+        try await step(entries: entries(91...91, epoch: 4), commitIndex: 90)
+        try await step(commitIndex: 91)
         try await step()
+    }
+
+    @Test("a note of commitment that is damaged, or beyond the log, is refused")
+    func badCommitIndex() async throws {
+        for isDamaged in [false, true] {
+            let folder = try TemporaryFolder()
+            let store = try LogStore(path: folder.database)
+            defer { store.close() }
+            _ = try await store.write(
+                PersistRequest(
+                    ticket: 1, hardState: HardState(epoch: Epoch(1)), entries: entries(1...3),
+                    commitIndex: LogIndex(isDamaged ? 2 : 4)))
+            if isDamaged { try store.set([1, 2, 3], for: "log.commit-index") }
+            let error = #expect(throws: StorageError.self) { _ = try store.load() }
+            #expect(error?.kind == .corrupt)
+        }
     }
 
     @Test("local facts are kept")
