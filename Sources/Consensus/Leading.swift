@@ -121,6 +121,13 @@ extension ConsensusCore {
         return now < peers[position].lastHeard + config.electionTimeout.lowerBound
     }
 
+    /// True when a peer answered this leaseholder within the election timeout; unlike `hears`,
+    /// one that was never heard is not taken for alive.
+    func answers(_ peer: HostID, at now: Instant) -> Bool {
+        guard let position = position(of: peer) else { return false }
+        return peers[position].hasAnswered && hears(peer, at: now)
+    }
+
     // MARK: - Sending
 
     /// Sends what is due to say that this host leads.
@@ -213,6 +220,7 @@ extension ConsensusCore {
         }
         guard answered == epoch else { return }
         peers[position].lastHeard = now
+        peers[position].hasAnswered = true
         let sentAt = Instant(nanoseconds: Int64(clamping: reply.sentAt))
         if reply.sentAt > 0, sentAt <= now, sentAt > peers[position].confirmed ?? .zero {
             peers[position].confirmed = sentAt

@@ -56,6 +56,8 @@ struct Progress: Sendable {
     var sentCommit = LogIndex.zero
     /// When it last answered; at first when this host began to lead.
     var lastHeard: Instant
+    /// True once it answered.
+    var hasAnswered = false
     /// When the latest heartbeat that it confirmed was sent.
     var confirmed: Instant?
 

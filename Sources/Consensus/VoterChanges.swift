@@ -80,10 +80,8 @@ extension ConsensusCore {
         let removals = voters.filter { !wanted.contains($0) }
         if voters.count <= wanted.count {
             if let new = additions.first(where: { isCaughtUp($0, at: now) }) {
-                if voters.count % 2 == 1,
-                    let dead = removals.first(where: { $0 != id && !hears($0, at: now) }),
-                    mayRemove(dead, at: now)
-                {
+                let dead = removals.first { $0 != id && !hears($0, at: now) }
+                if voters.count % 2 == 1, let dead {
                     change(to: voters.filter { $0 != dead }, at: now, into: &outputs)
                 } else {
                     change(to: inOrder(voters + [new]), at: now, into: &outputs)
@@ -94,7 +92,6 @@ extension ConsensusCore {
         }
         let others = removals.filter { $0 != id }
         if let leaving = others.first(where: { !hears($0, at: now) }) ?? others.first {
-            guard mayRemove(leaving, at: now) else { return }
             change(to: voters.filter { $0 != leaving }, at: now, into: &outputs)
         } else if removals == [id],
             let heir = voters.first(where: { wanted.contains($0) && isCaughtUp($0, at: now) })
@@ -103,15 +100,16 @@ extension ConsensusCore {
         }
     }
 
-    /// True when a majority of the voters that would remain is heard.
-    private func mayRemove(_ voter: HostID, at now: Instant) -> Bool {
-        let remaining = voters.filter { $0 != voter }
-        return remaining.count { $0 == id || hears($0, at: now) } > remaining.count / 2
-    }
-
+    /// Appends the next voters, if a majority of them has answered this leaseholder.
+    ///
+    /// That it may be waiting for its first answer is not enough: the change is in force in the log
+    /// from here on, and voters of whom a majority is gone could neither commit nor undo it.
     private mutating func change(
         to next: [HostID], at now: Instant, into outputs: inout [ConsensusOutput]
     ) {
+        guard next.count(where: { $0 == id || answers($0, at: now) }) > next.count / 2 else {
+            return
+        }
         appendAsLeaseholder(.voters(next), at: now, into: &outputs)
         refreshPeers(at: now, into: &outputs)
     }

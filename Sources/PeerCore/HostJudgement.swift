@@ -71,15 +71,15 @@ extension Peer {
         alive: [HostID], at now: Instant, into outputs: inout [PeerOutput]
     ) {
         let eligible = state.hosts.filter { $0.status == .active && alive.containsSorted($0.id) }
-        let dead = consensus.voters.filter { voter in
-            voter != id && state.host(voter) != nil && !eligible.contains { $0.id == voter }
+        let dead = consensus.voters.filter(isDeadVoter)
+        var chosen = consensus.voters.filter {
+            $0 == id || (state.host($0) != nil && !dead.contains($0))
         }
-        let isCounted = eligible.contains { $0.id == id } || !consensus.voters.contains(id)
+        // Who holds the lease has a majority: gossip that knows of none has not seen it yet.
+        guard chosen.count > consensus.voters.count / 2 else { return }
+        let others = chosen.count { voter in !eligible.contains { $0.id == voter } }
         let target = VoteSize.best(
-            live: eligible.count + (isCounted ? 0 : 1), dead: dead.count,
-            voters: consensus.voters.count)
-        var chosen = consensus.voters.filter { voter in eligible.contains { $0.id == voter } }
-        if consensus.voters.contains(id), !chosen.contains(id) { chosen.append(id) }
+            live: eligible.count + others, dead: dead.count, voters: consensus.voters.count)
         while chosen.count < target, let next = nextVoter(from: eligible, chosen: chosen) {
             chosen.append(next)
         }
@@ -91,6 +91,13 @@ extension Peer {
         guard chosen != leader.wantedVoters, !chosen.isEmpty else { return }
         leader.wantedVoters = chosen
         log(.setVoters(chosen), at: now, into: &outputs)
+    }
+
+    /// True when gossip or the log says that a voter is gone; one that was not met yet is not dead.
+    private func isDeadVoter(_ voter: HostID) -> Bool {
+        guard voter != id, let host = state.host(voter) else { return false }
+        guard let member = membership.member(voter) else { return host.status == .lost }
+        return !member.status.isPresent
     }
 
     private func nextVoter(from eligible: [HostRecord], chosen: [HostID]) -> HostID? {
