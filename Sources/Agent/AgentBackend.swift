@@ -75,7 +75,9 @@ package struct AgentBackend: ControlBackend {
     package func hosts() async throws -> [HostView] {
         let look = await look()
         var ids = look.state.hosts.map(\.id)
-        ids += look.members.map(\.id).filter { look.state.host($0) == nil }
+        // Gossip remembers the dead for a while, also those that were forgotten.
+        ids += look.members.filter { $0.status.isPresent }.map(\.id)
+            .filter { look.state.host($0) == nil }
         return ids.map { view(ofHost: $0, look) }.sorted { ($0.name, $0.id) < ($1.name, $1.id) }
     }
 

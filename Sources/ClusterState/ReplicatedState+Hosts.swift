@@ -124,6 +124,8 @@ extension ReplicatedState {
             update(slot) { $0.pendingReason = "its host \(host.name) was forgotten".bounded }
         }
         hosts.remove(at: position)
+        // Should it join again, it tells of them again.
+        hostVolumes.removeAll { $0.host == id }
         change.note(.hostForgotten, host.name, "forgotten by the operator")
         forgetMoves(of: id, named: host.name, &change)
     }

@@ -46,6 +46,9 @@ package protocol ControlBackend: Sendable {
     func restore(service: String) async throws -> ApplyResult
     /// Deletes a service; its sets stop.
     func delete(service: String) async throws -> ApplyResult
+    /// Takes a lost host out of the cluster, by name or identity; with the volumes it holds for
+    /// sets only with `withVolumes`.
+    func forget(host: String, withVolumes: Bool) async throws -> ForgetResult
     /// What hosts still have of a service's sets, and which of them do not answer.
     func remains(_ request: RemainsRequest) async throws -> [RemainsView]
     /// Loads the images of an archive (OCI layout or `docker save`, tar or tar.gz).

@@ -123,6 +123,12 @@ package struct ControlClient: Sendable {
         try await call(.DELETE, "/v1/services/\(percentEncoded(service))")
     }
 
+    /// Takes a lost host out of the cluster; with the volumes it holds only with `withVolumes`.
+    package func forget(host: String, withVolumes: Bool = false) async throws -> ForgetResult {
+        try await call(
+            .DELETE, "/v1/hosts/\(percentEncoded(host))", withVolumes ? [("withVolumes", "1")] : [])
+    }
+
     /// What hosts still have of a deleted service's sets.
     package func remains(service: String, hosts: [String]) async throws -> [RemainsView] {
         try await call(

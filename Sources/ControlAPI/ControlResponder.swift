@@ -162,6 +162,13 @@ struct ControlResponder: HTTPResponder {
             _ = try RequestQuery(request.uri.query, known: [])
             let name = try serviceName(path[1])
             return try await answer { try await backend.delete(service: name) }
+        case ("DELETE", 2) where path[0] == "hosts":
+            let items = try RequestQuery(request.uri.query, known: ["withVolumes"])
+            let withVolumes = try items.flag("withVolumes")
+            let name = try serviceName(path[1])
+            return try await answer {
+                try await backend.forget(host: name, withVolumes: withVolumes)
+            }
         default: throw noSuchRoute(request)
         }
     }

@@ -156,7 +156,9 @@ extension World {
     }
 
     /// Rule 2: an odd number votes, and from three live hosts on a majority of the voters outlives
-    /// any one more host. A voter that will not return counts as what it is, dead.
+    /// any one more host.
+    ///
+    /// A voter that will not return counts as what it is, dead.
     private func checkVotersAtRest(_ peer: Peer) throws(Violation) {
         let present = hosts.filter { !$0.isAway }.map(\.id)
         let voters = peer.consensus.voters

@@ -38,7 +38,7 @@ struct Shoal: AsyncParsableCommand {
                 subcommands: [
                     ApplyCommand.self, ScaleCommand.self, ResizeCommand.self,
                     VolumeCommand.self, DeleteCommand.self, RestoreCommand.self,
-                    ImageCommand.self,
+                    ImageCommand.self, ForgetCommand.self,
                 ]),
             CommandGroup(
                 name: "Look inside", subcommands: [LogsCommand.self, ExecCommand.self]),

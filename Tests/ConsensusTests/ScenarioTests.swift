@@ -143,6 +143,39 @@ struct ScenarioTests {
         #expect(cluster.refusedProposals[4] == .some(cluster.hosts[new].id))
     }
 
+    @Test("a new leaseholder removes no voter before it knows who is alive", arguments: 0...2)
+    func removalAfterElection(dead: Int) throws {
+        var cluster = try cluster(3, voters: [0, 1, 2])
+        let living = [0, 1, 2].filter { $0 != dead }
+        for host in 0...2 { cluster.crash(host) }
+        // Whoever is elected is told at once to lead alone, or to leave the lead to the other.
+        cluster.wantedVoters = cluster.ids([living[0]])
+        for host in living { try cluster.start(host) }
+        let done = try cluster.run(atMost: .seconds(30)) { cluster in
+            cluster.leaseholder == living[0] && cluster.voters(of: living[0]) == [living[0]]
+        }
+        #expect(done)
+    }
+
+    @Test("what was committed is known after a restart without a majority")
+    func commitIndexSurvives() throws {
+        var cluster = try cluster(3, voters: [0, 1, 2])
+        let leader = try #require(cluster.leaseholder)
+        for ticket in 1...20 {
+            try cluster.input(.propose(ticket: UInt64(ticket), [UInt8(ticket)]), to: leader)
+        }
+        try cluster.run(for: .seconds(3))
+        let committed = UInt64(cluster.committed.count)
+        for host in 0...2 { cluster.crash(host) }
+        for host in 0...2 {
+            try cluster.start(host)
+            try cluster.run(for: .milliseconds(10))
+            #expect(cluster.hosts[host].applied == committed)
+            #expect(cluster.hosts[host].core?.hasHeardFromLeaseholder == false)
+            cluster.crash(host)
+        }
+    }
+
     @Test("a removed voter disturbs nobody")
     func removedVoter() throws {
         var cluster = try cluster(3, voters: [0, 1, 2])

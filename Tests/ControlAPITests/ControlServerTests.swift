@@ -41,6 +41,9 @@ private let web = ServiceSpec(
             }
             #expect(nothing?.message.contains("nothing to resize") == true)
             #expect(try await client.delete(service: "web").outcome == .deleted)
+            await #expect(throws: ControlError.self) { try await client.forget(host: "h 3") }
+            let forgotten = try await client.forget(host: "h 3", withVolumes: true)
+            #expect(forgotten.host.name == "h 3" && forgotten.volumes == ["db.0/data"])
             #expect(try await client.volumes().map(\.state) == ["trash"])
             #expect(try await client.trash().map(\.volumeBytes) == [64 << 20])
             #expect(try await client.restore(service: "web").outcome == .created)

@@ -223,6 +223,13 @@ final class FakeBackend: ControlBackend {
         return ApplyResult(service: "web", revision: 0, index: 31, outcome: .deleted)
     }
 
+    func forget(host: String, withVolumes: Bool) async throws -> ForgetResult {
+        guard host == "h 3" else { throw ControlError(.notFound, "there is no host \(host)") }
+        guard withVolumes else { throw ControlError(.refused, "host h 3 holds 1 volumes") }
+        return ForgetResult(
+            host: HostReference(id: "aa", name: host), index: 22, volumes: ["db.0/data"])
+    }
+
     func loadImage(archivePath: String, references: [String]) async throws -> [ImageView] {
         let bytes = try fileBytes(archivePath)
         let mode = fileMode(archivePath)

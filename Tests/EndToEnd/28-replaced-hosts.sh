@@ -1,4 +1,4 @@
-# Two hosts are replaced by empty machines, one after the other; then the loss of a third is borne: writes go on.
+# Two hosts are replaced by empty machines, one after the other; the old ones are forgotten; then the loss of a third is borne: writes go on.
 # shellcheck shell=bash
 
 expect "apply" shoal 1 apply -f "$REPO/Config/examples/web.yaml" --wait
@@ -36,6 +36,17 @@ wipe_host() {
 
 replace_host 3
 replace_host 2
+# The old machines stay listed until they are forgotten; who is alive cannot be.
+count_hosts() { shoal 1 hosts --json | jq length; }
+expect_equal "hosts with the two that are gone" 5 "$(count_hosts)"
+refused "forgetting a host that is alive" 1 'h1 is alive' shoal 1 forget h1
+refused "forgetting a host nobody knows" 1 'no host h9' shoal 1 forget h9
+expect "forgetting the old h3, of two of that name" shoal 1 forget h3
+old=$(shoal 1 hosts --json | jq -r '.[] | select(.status == "lost") | .id')
+expect "forgetting the old h2 by its identity" shoal 3 forget "${old:0:12}"
+expect_equal "hosts after that" "h1 h2 h3" "$(shoal 1 hosts --json | jq -r '[.[] | select(.status == "alive") | .name] | sort | join(" ")')"
+expect_equal "how many hosts after that" 3 "$(count_hosts)"
+refused "forgetting it again" 1 'h2 is alive' shoal 1 forget h2
 expect "scale with everybody there" shoal 3 scale web=8 --wait
 kill_host 2
 eventually 15 "somebody holds the lease" has_leaseholder 1
