@@ -188,7 +188,7 @@ struct ScenarioTests {
         world.exitContainer(of: before[0], on: 2)
         try world.pass(.seconds(10))
         #expect(world.hosts[2].sets.map(\.slot) == before)
-        #expect(world.hosts[2].sets.allSatisfy(\.isRunning))
+        #expect(world.hosts[2].sets.allSatisfy { $0.isRunning })
         for host in 0..<2 { world.start(host: host) }
         try world.comeToRest()
         #expect(world.hosts[2].sets.map(\.slot) == before)
