@@ -3,7 +3,7 @@
 
 mover() {
     cat <<YAML
-service: db
+service: ship
 sets: 1
 containers:
   - name: app
@@ -17,7 +17,7 @@ volumes:
 YAML
 }
 mover | apply_text 1 --wait > /dev/null || failed "apply" "exit 0" "an error"
-inside() { shoal "${ASKED:-1}" exec -n db.0 -- "$@"; }
+inside() { shoal "${ASKED:-1}" exec -n ship.0 -- "$@"; }
 inside sh -c 'dd if=/dev/urandom of=/data/content bs=1M count=24 2> /dev/null; dd if=/dev/urandom of=/more/content bs=1M count=4 2> /dev/null; sync'
 sums() { inside cat /data/content /more/content | md5sum; }
 lines() { inside cat /data/log | wc -l; }
@@ -33,53 +33,53 @@ whole() {
     count=$(wc -l <<< "$text")
     [ "$text" = "$(seq "$count")" ] || failed "the lines" "1 to $count" "$(diff <(echo "$text") <(seq "$count") | head -5)"
     [ "$count" -ge "$1" ] || failed "no line is lost" "at least $1" "$count"
-    exactly_as_told "${ASKED:-1}" db 1 > "$WORK/told" || failed "one set, where the log has it" "it" "$(cat "$WORK/told")"
+    exactly_as_told "${ASKED:-1}" ship 1 > "$WORK/told" || failed "one set, where the log has it" "it" "$(cat "$WORK/told")"
 }
-in_use() { shoal "${ASKED:-1}" volumes --json | jq -r '.[] | select(.service == "db" and .state != "trash") | "\(.volume) \(.host)"' | sort; }
+in_use() { shoal "${ASKED:-1}" volumes --json | jq -r '.[] | select(.service == "ship" and .state != "trash") | "\(.volume) \(.host)"' | sort; }
 placed_with_volumes() {
     local host
-    host=$(HOST_ASKED=${ASKED:-1} set_field db.0 .host)
-    [ "$(HOST_ASKED=${ASKED:-1} set_field db.0 .phase)" = running ] \
-        && [ "$(in_use)" = "db.0/data $host"$'\n'"db.0/more $host" ]
+    host=$(HOST_ASKED=${ASKED:-1} set_field ship.0 .host)
+    [ "$(HOST_ASKED=${ASKED:-1} set_field ship.0 .phase)" = running ] \
+        && [ "$(in_use)" = "ship.0/data $host"$'\n'"ship.0/more $host" ]
 }
 
 # --- refused before anything begins --------------------------------------------------------------
-source=$(host_of db.0)
+source=$(host_of ship.0)
 target=$((source % 3 + 1))
 other=$((target % 3 + 1))
 move() { shoal "${ASKED:-$other}" volume move "$@"; }
-refused "an unknown host" 1 'there is no host h9' move db.0/data --to h9
-refused "an unknown slot" 1 'there is no set db.7' move db.7 --to "h$target"
-refused "the host it is on" 1 "are on h$source already" move db.0 --to "h$source"
-refused "no host at all" 64 'either --to HOST or --cancel' move db.0
-refused "no move to cancel" 1 'db.0 is not being moved' move db.0 --cancel
+refused "an unknown host" 1 'there is no host h9' move ship.0/data --to h9
+refused "an unknown slot" 1 'there is no set ship.7' move ship.7 --to "h$target"
+refused "the host it is on" 1 "are on h$source already" move ship.0 --to "h$source"
+refused "no host at all" 64 'either --to HOST or --cancel' move ship.0
+refused "no move to cancel" 1 'ship.0 is not being moved' move ship.0 --cancel
 
 # --- moved -----------------------------------------------------------------------------------------
 before=$(lines)
 start=$(now_ms)
-output=$(move db.0/data --to "h$target" 2> "$WORK/progress") || failed "the move" "exit 0" "$output $(cat "$WORK/progress")"
+output=$(move ship.0/data --to "h$target" 2> "$WORK/progress") || failed "the move" "exit 0" "$output $(cat "$WORK/progress")"
 took=$(($(now_ms) - start))
 printf '  2 volumes of 128 MiB with 28 MiB of content moved in %s ms\n' "$took"
-expect_equal "what the command says" "moved db.0 from h$source to h$target" "$output"
-expect_match "progress was shown" 'copying db.0/data: [0-9]+ %' "$(cat "$WORK/progress")"
+expect_equal "what the command says" "moved ship.0 from h$source to h$target" "$output"
+expect_match "progress was shown" 'copying ship.0/data: [0-9]+ %' "$(cat "$WORK/progress")"
 eventually 20 "the slot runs on the target with its volumes" placed_with_volumes
-expect_equal "the host it runs on" "h$target" "$(set_field db.0 .host)"
+expect_equal "the host it runs on" "h$target" "$(set_field ship.0 .host)"
 whole "$before"
 expect_equal "it was started twice in all" 2 "$(inside cat /data/starts | wc -l)"
-left() { [ "$(shoal $other volumes --json | jq -r --arg host "h$source" '[.[] | select(.service == "db" and .host == $host)] | map(.state) | join(" ")')" = "trash trash" ]; }
+left() { [ "$(shoal $other volumes --json | jq -r --arg host "h$source" '[.[] | select(.service == "ship" and .host == $host)] | map(.state) | join(" ")')" = "trash trash" ]; }
 eventually 20 "what it left is in the source's trash" left
 expect_match "events tell each step" 'copying while it runs.*held: what changed.*moved from' \
     "$(shoal 1 events --limit 100 --json | jq -r '[.[] | select(.kind == "slotMoved") | .message] | join("; ")')"
 
 # --- cancelled ---------------------------------------------------------------------------------------
-SHOAL_SOCKET=$RUN/h$other.sock "$SHOAL" volume move db.0 --to "h$other" > /dev/null 2> "$WORK/cancelled" &
+SHOAL_SOCKET=$RUN/h$other.sock "$SHOAL" volume move ship.0 --to "h$other" > /dev/null 2> "$WORK/cancelled" &
 caller=$!
 under_way() { shoal $other events --limit 5 --json | jq -e --arg host "to h$other: copying" '[.[] | select(.kind == "slotMoved")][-1].message | contains($host)' > /dev/null; }
 eventually 10 "a move back is under way" under_way
-if output=$(move db.0 --cancel 2>&1); then
+if output=$(move ship.0 --cancel 2>&1); then
     wait "$caller" && failed "a cancelled move" "an error" "exit 0"
     expect_match "the caller hears of it" 'cancelled by an operator' "$(cat "$WORK/cancelled")"
-    expect_equal "the host it stays on" "h$target" "$(set_field db.0 .host)"
+    expect_equal "the host it stays on" "h$target" "$(set_field ship.0 .host)"
 else
     wait "$caller"
     skipped "cancelling" "the move was over before: $output"
@@ -92,11 +92,11 @@ whole "$before"
 for victim in target source lease; do
     for percent in 10 50 85; do
         delay=$(printf '%d.%03d' $((took * percent / 100000)) $((took * percent / 100 % 1000)))
-        source=$(host_of db.0)
+        source=$(host_of ship.0)
         target=$((source % 3 + 1))
         ASKED=$((target % 3 + 1))
         before=$(lines)
-        SHOAL_SOCKET=$RUN/h$ASKED.sock timeout 60 "$SHOAL" volume move db.0 --to "h$target" > /dev/null 2>&1 &
+        SHOAL_SOCKET=$RUN/h$ASKED.sock timeout 60 "$SHOAL" volume move ship.0 --to "h$target" > /dev/null 2>&1 &
         caller=$!
         sleep "$delay"
         case $victim in
@@ -110,7 +110,7 @@ for victim in target source lease; do
         wait "$caller"
         eventually 30 "three hosts after the $victim was killed at $percent %" all_see_three
         # The same command goes on with what is under way, or begins anew.
-        moved() { [ "$(HOST_ASKED=$ASKED set_field db.0 .host)" = "h$target" ] || move db.0 --to "h$target"; }
+        moved() { [ "$(HOST_ASKED=$ASKED set_field ship.0 .host)" = "h$target" ] || move ship.0 --to "h$target"; }
         eventually 60 "the move is done although the $victim was killed at $percent %" moved
         eventually 30 "the slot runs there with its volumes" placed_with_volumes
         whole "$before"
@@ -119,15 +119,15 @@ done
 unset ASKED
 
 # --- the target dies for good while the slot is on its way: the slot stays and runs -----------------------
-source=$(host_of db.0)
+source=$(host_of ship.0)
 target=$((source % 3 + 1))
 ASKED=$source
 before=$(lines)
-SHOAL_SOCKET=$RUN/h$source.sock timeout 60 "$SHOAL" volume move db.0 --to "h$target" > /dev/null 2>&1 &
+SHOAL_SOCKET=$RUN/h$source.sock timeout 60 "$SHOAL" volume move ship.0 --to "h$target" > /dev/null 2>&1 &
 caller=$!
 sleep "$delay"
 kill_host "$target"
-runs() { [ "$(HOST_ASKED=$source set_field db.0 .phase)" = running ] || [ "$(HOST_ASKED=$source set_field db.0 .host)" = "h$target" ]; }
+runs() { [ "$(HOST_ASKED=$source set_field ship.0 .phase)" = running ] || [ "$(HOST_ASKED=$source set_field ship.0 .host)" = "h$target" ]; }
 eventually 30 "the slot runs, or had moved already" runs
 start_agent "$target"
 eventually 30 "three hosts again" all_see_three
@@ -138,9 +138,9 @@ whole "$before"
 # --- a service that was moved, deleted and restored has the newest of its volumes --------------------------
 unset ASKED
 before=$(lines)
-expect "delete" shoal 1 delete db --yes --wait
-expect "restore" shoal 2 restore db --wait
+expect "delete" shoal 1 delete ship --yes --wait
+expect "restore" shoal 2 restore ship --wait
 eventually 20 "the slot runs with its volumes again" placed_with_volumes
 whole "$before"
-expect "delete at the end" shoal 1 delete db --yes --wait
+expect "delete at the end" shoal 1 delete ship --yes --wait
 eventually 20 "nothing runs after that" nothing_runs
