@@ -1,11 +1,12 @@
 # Sets run with the runtime they name, and have the devices and capabilities that a host's configuration allows, nowhere else and nothing beyond.
 # shellcheck shell=bash disable=SC2016
 
-host=3
+# Not called host: that is a variable of what starts agents.
+chosen=3
 allowed=(--allow-devices "/dev/fuse,/dev/shoalt-none" --allow-capabilities "CAP_NET_RAW,mknod")
 agent_flags() {
     local rights=()
-    [ "$1" = "$host" ] && rights=("${allowed[@]}")
+    [ "$1" = "$chosen" ] && rights=("${allowed[@]}")
     echo --name "h$1" --data "$DATA/h$1" \
         --socket "$RUN/h$1.sock" --address "$(host_address "$1"):$PEER_PORT" \
         --cgroup-root "$(namespace "$1")" --rack "r$1" --cpu 2 --memory 4Gi "${rights[@]}"
@@ -15,16 +16,16 @@ again() {
     start_agent "$1"
     eventually 20 "three hosts again" all_see_three
 }
-again $host
+again $chosen
 offers() { shoal 1 hosts --json | jq -c --arg host "h$1" ".[] | select(.name == \$host) | .$2"; }
 expect_equal "devices of a host that allows none" '[]' "$(offers 1 devices)"
 if [ -c /dev/fuse ]; then
-    offers_fuse() { [ "$(offers $host devices)" = '["/dev/fuse"]' ]; }
+    offers_fuse() { [ "$(offers $chosen devices)" = '["/dev/fuse"]' ]; }
     eventually 10 "the host's devices are known, without the one it does not have" offers_fuse
 fi
-offers_capabilities() { [ "$(offers $host capabilities)" = '["MKNOD","NET_RAW"]' ]; }
+offers_capabilities() { [ "$(offers $chosen capabilities)" = '["MKNOD","NET_RAW"]' ]; }
 eventually 10 "the host's capabilities are known" offers_capabilities
-expect "the log names the device that is not there" grep -q 'no device /dev/shoalt-none' "$RUN/h$host.log"
+expect "the log names the device that is not there" grep -q 'no device /dev/shoalt-none' "$RUN/h$chosen.log"
 waits() { [[ "$(shoal 1 services --json | jq -r --arg name "$1" '.[] | select(.name == $name) | .problems[0]')" =~ $2 ]]; }
 
 # --- runtimes -----------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ for service in closed strong; do expect "delete" shoal 1 delete $service --yes -
 
 rights raw '[]' '[NET_RAW, MKNOD]' | apply_text 1 --wait > /dev/null || failed "apply" "exit 0" "$(shoal 1 services)"
 one plain '' 3 | apply_text 1 --wait > /dev/null || failed "apply" "exit 0" "$(shoal 1 services)"
-expect_equal "where the set went" $host "$(host_of raw.0)"
+expect_equal "where the set went" $chosen "$(host_of raw.0)"
 effective() { inside "$1" 'while read -r key value; do if [ "$key" = CapEff: ]; then echo $value; fi; done < /proc/1/status'; }
 # CAP_NET_RAW is bit 13, CAP_MKNOD bit 27: on top of what every container has.
 expect_equal "the capabilities it has more than another" $(((1 << 13) | (1 << 27))) \
@@ -100,7 +101,7 @@ expect_match "a device file of the kernel's log" 'not permitted' \
 expect_equal "one that every container may have" made "$(inside raw.0 'busybox mknod /tmp/null c 1 3 && echo x > /tmp/null && echo made' 2>&1)"
 if [ -c /dev/fuse ]; then
     rights disk '[/dev/fuse]' '[]' | apply_text 1 --wait > /dev/null || failed "apply" "exit 0" "$(shoal 1 services)"
-    expect_equal "where the set with the device went" $host "$(host_of disk.0)"
+    expect_equal "where the set with the device went" $chosen "$(host_of disk.0)"
     # Read and write are for a mounted file system; to open is what is at stake.
     expect_equal "the device opens" opened "$(inside disk.0 '[ -c /dev/fuse ] && exec 3<> /dev/fuse && echo opened' 2>&1)"
     expect_equal "others still do not have it" absent "$(inside raw.0 '[ -e /dev/fuse ] || echo absent' 2>&1)"
@@ -108,7 +109,7 @@ if [ -c /dev/fuse ]; then
     # What is not allowed any more runs on until it ends, and is not started again.
     pid=$(container_field disk.0 .pid)
     allowed=()
-    again $host
+    again $chosen
     expect_equal "its process after the permission went" "$pid" "$(container_field disk.0 .pid)"
     kill -KILL "$pid"
     told() { [[ "$(set_field disk.0 .reason)" =~ 'does not allow the device /dev/fuse' ]]; }
@@ -122,4 +123,4 @@ eventually 15 "nothing runs after that" nothing_runs
 unset -f agent_flags
 # shellcheck source=Tools/cluster.sh
 . "$REPO/Tools/cluster.sh"
-again $host
+again $chosen
