@@ -18,7 +18,7 @@ expect_equal "mode of the cluster's secret" 600 "$(stat -c %a "$DATA/h1/cluster-
 fourth() {
     in_host 2 timeout 20 "$SHOAL" agent --name h4 --data "$DATA/h4" \
         --socket "$RUN/h4.sock" --address "$(host_address 2):7500" \
-        --cgroup-root "$(namespace 4)" --cpu 1 --memory 1Gi "$@"
+        --cgroup-root "$(namespace 4)" --bridge shoal4 --cpu 1 --memory 1Gi "$@"
 }
 joined=$(host_address 1):$PEER_PORT
 token=$(cat "$DATA/token")

@@ -5,7 +5,7 @@
 fourth() {
     helper nsenter "--net=/run/netns/$(namespace 2)" -- "$SHOAL" agent --name h4 \
         --data "$DATA/h4" --socket "$RUN/h4.sock" --address "$(host_address 2):7500" \
-        --cgroup-root "$(namespace 4)" --cpu 1 --memory 1Gi "$@" 2>> "$RUN/h4.log"
+        --cgroup-root "$(namespace 4)" --bridge shoal4 --cpu 1 --memory 1Gi "$@" 2>> "$RUN/h4.log"
 }
 ends() {
     kill -TERM "$HELPER"
@@ -29,7 +29,7 @@ done
 expect_equal "its kept secret after the end" none "$([ -e "$DATA/h4/cluster-secret" ] && echo kept || echo none)"
 refused "the folder without a token" 1 'belongs to no cluster yet' \
     in_host 2 timeout 20 "$SHOAL" agent --name h4 --data "$DATA/h4" --socket "$RUN/h4.sock" \
-    --address "$(host_address 2):7500" --cgroup-root "$(namespace 4)" --cpu 1 --memory 1Gi
+    --address "$(host_address 2):7500" --cgroup-root "$(namespace 4)" --bridge shoal4 --cpu 1 --memory 1Gi
 
 fourth --join "$joined" --token-file "$DATA/token"
 eventually 15 "h1 sees four hosts" sees_alive 1 4
