@@ -30,6 +30,8 @@ package enum PlacementObstacle: Hashable, Sendable {
     case lacksThinPool
     /// Its kernel has no loop devices, and the set has volumes of class `loop`.
     case lacksLoopDevices
+    /// It joined just now and has not told yet what it can promise to volumes.
+    case volumeRoomUnknown
     /// Too little of what it can promise to volumes of this class is free.
     case lacksVolumeRoom(VolumeClass, freeBytes: Int, ofBytes: Int)
     /// It has no OCI runtime of this name.
@@ -52,7 +54,16 @@ extension HostRecord {
     ) -> PlacementObstacle? {
         exclusion(of: spec, apart: apart, volumes: volumes)
             ?? HostRecord.shortage(of: free, for: demand)
-            ?? volumeOffer?.shortage(for: volumes, promised: promised)
+            ?? volumeShortage(for: volumes, promised: promised)
+    }
+
+    /// What is missing here for volumes beside what is promised; nil when they fit.
+    package func volumeShortage(
+        for need: VolumeNeed, promised: VolumeRoom
+    ) -> PlacementObstacle? {
+        // What has its room already needs nobody's word.
+        guard let volumeOffer else { return need.room == VolumeRoom() ? nil : .volumeRoomUnknown }
+        return volumeOffer.shortage(for: need, promised: promised)
     }
 
     /// Why a set of `spec` may not go to this host, however much room there is.

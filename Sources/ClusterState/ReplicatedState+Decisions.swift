@@ -107,6 +107,7 @@ extension PlacementObstacle {
         case .volumesElsewhere(let host): "does not hold its volumes, which are on \(host)"
         case .lacksThinPool: "has no thin pool for lvm volumes"
         case .lacksLoopDevices: "has no loop devices for loop volumes"
+        case .volumeRoomUnknown: "has not told yet what room it has for volumes"
         case .lacksVolumeRoom(let volumeClass, let free, let all):
             "has \(Quantity.display(bytes: free)) of \(Quantity.display(bytes: all)) free for "
                 + "\(volumeClass.rawValue) volumes"

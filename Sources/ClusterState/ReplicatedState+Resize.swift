@@ -111,7 +111,7 @@ extension ReplicatedState {
         need.room = need.room.beyond(before ?? VolumeRoom())
         counted = (ledger, promised)
         guard need.room != VolumeRoom() else { return nil }
-        if let obstacle = hosts[host].volumeOffer?.shortage(for: need, promised: promised) {
+        if let obstacle = hosts[host].volumeShortage(for: need, promised: promised) {
             return obstacle
         }
         counted = (ledger, promised + need.room)

@@ -104,7 +104,7 @@ struct CandidateField {
             HostRecord.shortage(of: tally.free[position], for: demand) == nil
         else { return false }
         guard !spec.volumes.isEmpty else { return true }
-        return tally.hosts[position].volumeOffer?.shortage(
+        return tally.hosts[position].volumeShortage(
             for: need ?? volumes, promised: tally.promised[position]) == nil
     }
 

@@ -243,6 +243,8 @@ struct ObstacleCount {
             return "\(isOne ? "has" : "have") no thin pool for lvm volumes"
         case .lacksLoopDevices:
             return "\(isOne ? "has" : "have") no loop devices for loop volumes"
+        case .volumeRoomUnknown:
+            return "\(isOne ? "has" : "have") not told yet what room there is for volumes"
         case .lacksVolumeRoom(let volumeClass, _, _):
             let need = volumeClass == .lvm ? room.poolBytes : room.diskBytes
             return "\(isOne ? "lacks" : "lack") room for \(volumeClass.rawValue) volumes (need "

@@ -33,6 +33,10 @@ struct Cluster {
             var registration = Cluster.registration(number, memory: memory)
             change(&registration)
             apply(.registerHost(registration))
+            apply(
+                .offerVolumes(
+                    host: registration.id, bootEpoch: registration.bootEpoch,
+                    VolumeOffer(diskBytes: 1 << 50, poolBytes: 1 << 50)), from: registration.id)
             usable.append(registration.id)
         }
         usable.sort()

@@ -193,6 +193,23 @@ struct VolumeRoomTests {
             ])
     }
 
+    @Test("a host that has not told its room gets no new volumes until it does")
+    func untoldRoom() throws {
+        var cluster = Self.cluster(disk: [0, 0, 0])
+        cluster.apply(.applyService(Self.service(sets: 1, size: 64)))
+        let registration = Cluster.registration(4)
+        cluster.apply(.registerHost(registration))
+        cluster.usable.append(registration.id)
+        cluster.settle()
+        #expect(placed(cluster) == [nil])
+        let reason = try #require(cluster.state.service("db")?.slots.first?.pendingReason)
+        #expect(reason.contains("1 has not told yet what room there is for volumes"), "\(reason)")
+        let host = try #require(cluster.host("h4"))
+        cluster.offer(VolumeOffer(diskBytes: 100 << 20), from: host)
+        cluster.settle()
+        #expect(placed(cluster) == ["h4"])
+    }
+
     @Test("an offer survives snapshot and wire; a stale or senseless one changes nothing")
     func kept() throws {
         var cluster = Self.cluster(disk: [1_000, 500, 0], pool: [1, nil, 2])
