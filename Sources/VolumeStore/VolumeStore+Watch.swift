@@ -71,6 +71,7 @@ extension VolumeStore {
         guard isRecovered else { throw VolumeError.notRecovered }
         var events: [VolumeEvent] = []
         let table = try mountTable()
+        let below = try storeFailure(table)
         for record in records.values.sorted(by: { $0.id < $1.id }) {
             guard record.state == .ready, record.name.snapshot == nil,
                 let entry = table.mount(at: mountPath(record))
@@ -83,6 +84,8 @@ extension VolumeStore {
             defer { locks.release(record.name.base) }
             // One volume that cannot be looked at must not hide the others.
             var failure = VolumeStore.failure(record, entry)
+            // A file's own file system may notice nothing while its writes end in memory.
+            if failure.isEmpty, record.volumeClass != .lvm { failure = below }
             do {
                 events += try await look(at: record, entry)
             } catch {
@@ -95,17 +98,6 @@ extension VolumeStore {
         }
         watched = watched.filter { records[$0.key] != nil }
         return events
-    }
-
-    /// What the kernel says of a file system that met an error; empty when it is well.
-    private static func failure(_ record: VolumeRecord, _ entry: MountEntry) -> String {
-        guard record.volumeClass != .directory, !entry.options.contains("ro") else { return "" }
-        let options = entry.fileSystemOptions
-        // Newer kernels have words of their own for it.
-        let isStopped =
-            options.contains("ro") || options.contains("emergency_ro")
-            || options.contains("shutdown")
-        return isStopped ? "its file system met an error and is read-only now" : ""
     }
 
     /// Lets a full volume be written to for a while, so that its owner can remove files.

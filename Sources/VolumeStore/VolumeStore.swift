@@ -30,6 +30,8 @@ package actor VolumeStore {
     var logicalListing: [LogicalVolume]?
     /// What is watched of attached volumes.
     var watched: [VolumeID: WatchedVolume] = [:]
+    /// How many errors the store's own file system had met when it was watched first.
+    var errorsBelow: Int?
     var locks = NameLocks()
 
     package nonisolated var unownedExecutor: UnownedSerialExecutor {

@@ -33,9 +33,9 @@ final class PoolFixture: Sendable {
     let pool: ThinPool
     private let disk: String
 
-    /// Makes a pool of that many bytes.
-    init(size: Int = 2 << 30) throws {
-        disk = try #require(testDisk)
+    /// Makes a pool of that many bytes, on the tests' disk or another.
+    init(size: Int = 2 << 30, disk other: String? = nil) throws {
+        disk = try #require(other ?? testDisk)
         pool = ThinPool(group: "shoalt", pool: "pool")
         // What a test that failed has left in use.
         _ = try? PoolFixture.lvm("vgremove", "--yes", "--force", pool.group)

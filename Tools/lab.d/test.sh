@@ -10,7 +10,7 @@ TEST_FILTERS=(
     'HostControlTests\.(CgroupTests|MemoryAndBurstTests|DiskLimitTests)'
     'ContainerRuntimeTests\.ContainerTests/(lifecycle|sandbox|outOfMemory)'
     'ContainerRuntimeTests\.KeptLimitTests'
-    'VolumeStoreTests\.(LogicalTests|QuotaTests)'
+    'VolumeStoreTests\.(LogicalTests|QuotaTests|FailingDiskTests)'
     'VolumeStoreTests\.ResizeTests/growExt4'
 )
 # The long run: all of it, with kills at random moments by the hundred, and what fills a pool slowly.
