@@ -25,7 +25,7 @@ TEST_MEBIBYTES=768
 test_run='' test_pid=''
 
 lab_test() {
-    local bundle=$REPO/.build/debug/shoalPackageTests.xctest seconds=300 verbose='' filters=()
+    local bundle=$REPO/.build/debug/shoalPackageTests.xctest seconds=600 verbose='' filters=()
     while [ $# -gt 0 ]; do
         case $1 in
             --verbose) verbose=yes; shift; continue ;;
