@@ -73,7 +73,7 @@ extension AgentBackend {
     private func hostToRestore(
         _ request: RestorationRequest, _ slot: SlotRecord, _ look: Look
     ) async throws -> HostID {
-        if let name = request.host { return try look.host(named: name) }
+        if let name = request.host { return try look.state.host(called: name).id }
         // Where the volumes are, as long as that host is there.
         if let holder = slot.volumeHost, look.state.host(holder)?.status == .active {
             return holder
@@ -209,19 +209,6 @@ extension AgentBackend.Look {
     /// The host that has the volumes of a volume's slot; nil when nobody knows one.
     func volumeHost(of volume: String) -> HostID? {
         VolumeName(volume).flatMap { state.slot($0.slot)?.volumeHost }
-    }
-
-    func host(named name: String) throws(ControlError) -> HostID {
-        let found = state.hosts.filter { $0.name == name || $0.id.description.hasPrefix(name) }
-        guard let host = found.first, found.count == 1, !name.isEmpty else {
-            throw ControlError(
-                .notFound,
-                found.isEmpty
-                    ? "there is no host \(name.prefix(100))"
-                    : "\(found.count) hosts are called \(name.prefix(100))",
-                next: "`shoal hosts` lists them with their identities")
-        }
-        return host.id
     }
 
     /// Which backup each volume of a slot comes back from.

@@ -19,7 +19,7 @@ extension AgentBackend {
     ) async throws -> VolumeOperationResult {
         let look = await look()
         let slot = try look.slot(of: text)
-        let target = try look.host(named: hostName)
+        let target = try look.state.host(called: hostName).id
         if look.state.move(of: slot)?.target != target {
             try look.requireStart(of: slot, to: target)
             try await requireReceivable(slot, at: target, look)

@@ -4,25 +4,13 @@ import ControlAPI
 
 /// What is left of a deleted service on the hosts that ran it.
 extension AgentBackend {
-    /// How many hosts are asked at once.
-    private static let remainsAtOnce = 32
-
     package func remains(_ request: RemainsRequest) async throws -> [RemainsView] {
         let look = await look()
         let asked = Set(request.hosts)
         // A host that was forgotten meanwhile runs nothing of ours any more.
         let hosts = look.state.hosts.map(\.id).filter { asked.contains($0.description) }
-        return await withTaskGroup(of: RemainsView?.self) { group in
-            var found: [RemainsView] = []
-            for (number, host) in hosts.enumerated() {
-                if number >= AgentBackend.remainsAtOnce, let view = await group.next() {
-                    if let view { found.append(view) }
-                }
-                group.addTask { await remains(of: request.service, at: host, look) }
-            }
-            for await view in group { if let view { found.append(view) } }
-            return found.sorted { $0.host < $1.host }
-        }
+        return await askEach(of: hosts) { await remains(of: request.service, at: $0, look) }
+            .compactMap { $0 }.sorted { $0.host < $1.host }
     }
 
     /// Nil when a host has nothing left.

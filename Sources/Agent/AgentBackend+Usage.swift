@@ -3,7 +3,7 @@ import ClusterModel
 import ClusterState
 import ControlAPI
 
-/// What sets use: every host is asked for its own, all at once.
+/// What sets use: every host is asked for its own, many at once.
 extension AgentBackend {
     /// How long a host may take to answer.
     private static let usagePatience = Duration.seconds(5)
@@ -14,21 +14,10 @@ extension AgentBackend {
         let hosts = look.state.hosts.filter { host in
             service.map { host.runs($0) } ?? true
         }.sorted { ($0.name, $0.id) < ($1.name, $1.id) }
-        return try await withThrowingTaskGroup(of: (Int, [UsageView]).self) { group in
-            for (position, host) in hosts.enumerated() {
-                group.addTask {
-                    (
-                        position,
-                        await usage(
-                            of: host, service: service, containers: containers,
-                            isHere: host.id == look.me)
-                    )
-                }
-            }
-            var answers: [(Int, [UsageView])] = []
-            for try await answer in group { answers.append(answer) }
-            return answers.sorted { $0.0 < $1.0 }.flatMap(\.1)
-        }
+        return await askEach(of: hosts) { host in
+            await usage(
+                of: host, service: service, containers: containers, isHere: host.id == look.me)
+        }.flatMap { $0 }
     }
 
     /// One host's figures, or one row that says why there are none.

@@ -55,7 +55,7 @@ extension AgentBackend.Look {
     ///
     /// Of several, the one whose copy its slot uses; it refuses where nobody can tell which is meant.
     func holder(of subject: VolumeOperation.Subject) throws(ControlError) -> HostID {
-        if case .host(let name) = subject { return try host(named: name) }
+        if case .host(let name) = subject { return try state.host(called: name).id }
         if case .slot(let text) = subject { return try holder(ofSlot: text) }
         let found = try found(subject)
         guard let first = found.first else {

@@ -151,7 +151,7 @@ extension AgentConfiguration {
         func text(_ key: String) -> String { texts[key] ?? "" }
         func optional(_ key: String) -> String? { text(key).isEmpty ? nil : text(key) }
         name = optional("name") ?? ProcessInfo.processInfo.hostName
-        guard AgentConfiguration.isHostName(name) else {
+        guard Naming.isLabel(name) else {
             throw ConfigurationError(
                 "name: must have 1 to 63 letters, digits, hyphens, underscores or dots, not `\(name.prefix(80))`"
             )
@@ -330,13 +330,6 @@ extension AgentConfiguration {
             throw ConfigurationError(
                 "\(key): \(name) must be 1 to 63 letters, digits, hyphens or underscores")
         }
-    }
-
-    private static func isHostName(_ name: String) -> Bool {
-        (1...63).contains(name.utf8.count)
-            && name.utf8.allSatisfy {
-                97...122 ~= $0 || 65...90 ~= $0 || 48...57 ~= $0 || [45, 46, 95].contains($0)
-            }
     }
 
     private static func readToken(_ path: String) throws(ConfigurationError) -> String {

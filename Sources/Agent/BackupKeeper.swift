@@ -147,9 +147,10 @@ actor BackupKeeper {
 
     private func nextBackup(_ subjects: [Subject], _ look: Look) -> Work? {
         let now = seconds()
+        let candidates = candidates(look)
         var best: (work: Work, last: Int)?
         for subject in subjects where failures[subject.name].map({ $0.retryAt <= now }) ?? true {
-            let due = places(of: subject, look).filter { place in
+            let due = places(of: subject, look, among: candidates).filter { place in
                 BackupSchedule.isDue(
                     now: now, last: subject.known?.copy(at: place)?.newestSeconds,
                     every: subject.backup.everySeconds, volume: subject.name.description)
@@ -176,22 +177,32 @@ actor BackupKeeper {
         return nil
     }
 
-    /// Where a volume's backups go now.
-    func places(of subject: Subject, _ look: Look, to: String? = nil) -> [BackupPlace] {
+    /// Where a volume's backups go now; `candidates` are those of this look, for one who asks for
+    /// many volumes.
+    func places(
+        of subject: Subject, _ look: Look, to: String? = nil,
+        among candidates: [BackupHolders.Candidate]? = nil
+    ) -> [BackupPlace] {
         let target = to ?? subject.backup.to
         guard case .peers(let copies)? = BackupDestination(target) else {
             return [BackupPlace(target: target, host: nil)]
         }
-        let now = seconds()
-        let candidates = look.state.hosts.filter {
-            $0.status == .active && look.alive.contains($0.id) && refusals[$0.id] ?? 0 <= now
-        }.map { BackupHolders.Candidate(id: $0.id, zone: $0.registration.zone) }
         let home = BackupHolders.Candidate(
             id: look.me, zone: look.state.host(look.me)?.registration.zone ?? Zone())
         let chosen = BackupHolders.choose(
-            copies, for: subject.name.description, home: home, among: candidates,
+            copies, for: subject.name.description, home: home,
+            among: candidates ?? self.candidates(look),
             keeping: subject.known?.copies.compactMap(\.host) ?? [])
         return chosen.map { BackupPlace(target: "peers", host: $0) }
+    }
+
+    /// The hosts that may keep backups now.
+    private func candidates(_ look: Look) -> [BackupHolders.Candidate] {
+        let now = seconds()
+        let alive = Set(look.alive)
+        return look.state.hosts.filter {
+            $0.status == .active && alive.contains($0.id) && refusals[$0.id] ?? 0 <= now
+        }.map { BackupHolders.Candidate(id: $0.id, zone: $0.registration.zone) }
     }
 
     private func carryOut(_ work: Work, _ look: Look) async {

@@ -17,7 +17,7 @@ package struct HostRecord: Equatable, Sendable {
     package internal(set) var allocated: Resources
     /// The slots placed on it, sorted; kept up to date with every placement.
     package internal(set) var slots: [SlotID]
-    /// What it can promise to volumes; nil before it told, and then its own refusal has to do.
+    /// What it can promise to volumes; nil before it told: until then it gets no new volumes.
     package internal(set) var volumeOffer: VolumeOffer?
 
     /// Its identity.

@@ -59,6 +59,9 @@ package enum BackupHolders {
         keeping current: [HostID] = []
     ) -> [HostID] {
         var left = candidates.filter { $0.id != home.id }
+        // Nobody else can win where enough keep them already; asked each second for each volume.
+        let keepers = left.filter { current.contains($0.id) }
+        if keepers.count >= count { left = keepers }
         var chosen: [Candidate] = []
         while chosen.count < count, !left.isEmpty {
             let ranked = left.indices.map { position in

@@ -81,6 +81,11 @@ struct BackupPlanTests {
                 3, for: name, home: home, among: left, keeping: before)
             #expect(Set(after).isSuperset(of: [before[0], before[2]]) && after.count == 3)
             #expect(!after.contains(before[1]))
+            let fewer = BackupHolders.choose(
+                2, for: name, home: home, among: Self.hosts, keeping: before)
+            #expect(
+                Set(fewer).isSubset(of: before) && fewer.count == 2,
+                "of more than are wanted, some stay and nobody new comes")
         }
         #expect(
             BackupHolders.choose(5, for: "x", home: home, among: Array(Self.hosts.prefix(3))).count
