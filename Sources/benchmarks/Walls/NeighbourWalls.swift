@@ -1,6 +1,7 @@
 import ClusterModel
 import EventLoop
 import Glibc
+import HostControl
 import HostPlan
 
 /// What attackers do, within limits that any set may have.
@@ -22,7 +23,9 @@ enum Attackers {
 /// The visitors stand for another machine: on this one they have the processor before everybody
 /// else, so that what they wait for is the server and nothing else.
 struct NeighbourWalls: WallMeasurement {
-    let names = ["burners", "forkbomb", "memoryhog", "fsyncstorm"].map { "neighbour.\($0)" }
+    let names = ["burners", "forkbomb", "memoryhog", "fsyncstorm", "dedicated"].map {
+        "neighbour.\($0)"
+    }
 
     private static let rounds = 5
     private static let milliseconds = 1_500
@@ -56,13 +59,30 @@ struct NeighbourWalls: WallMeasurement {
             } catch  where attempt < 50 { try await Task.sleep(for: .milliseconds(100)) }
         }
         for (name, script) in zip(names, scripts) {
-            emit(try await attack(name, script, host))
+            emit(try await attack(name, script, host, configured: "request 200m beside 100m"))
         }
+        emit(try await dedicated(server, host))
         try await host.remove([server])
     }
 
-    private func attack(_ name: String, _ script: String, _ host: WallHost) async throws -> WallRow
-    {
+    /// The burners again, beside a server that has a core to itself.
+    private func dedicated(_ server: SlotID, _ host: WallHost) async throws -> WallRow {
+        let configured = "cores dedicated, limit 1"
+        do {
+            try await host.limit(server, wallLimits(request: 1_000, cores: .dedicated))
+        } catch let error as HostControlError {
+            switch error {
+            case .kernelLacks, .notEnoughCores:
+                return .lacking(names[4], configured: configured, note: "\(error)")
+            default: throw error
+            }
+        }
+        return try await attack(names[4], WallPart.burners, host, configured: configured)
+    }
+
+    private func attack(
+        _ name: String, _ script: String, _ host: WallHost, configured: String
+    ) async throws -> WallRow {
         let slot = wallSlot("attacker")
         var quiet: [Double] = []
         var attacked: [Double] = []
@@ -79,27 +99,12 @@ struct NeighbourWalls: WallMeasurement {
         let (base, worse) = (Samples(quiet).median, Samples(attacked).median)
         let readBack = host.readBack(wallSlot("web"), one: "cpu.shares", two: "cpu.weight")
         let ratio = worse / base
-        var row = WallRow(
-            name: name, configured: "request 200m beside 100m", readBack: "weight \(readBack)",
+        return WallRow(
+            name: name, configured: configured, readBack: "weight \(readBack)",
             measured:
                 "p99 \(WallRow.text(worse)) ms, quiet \(WallRow.text(base)): \(WallRow.text(ratio)) x",
             allowed: "1.5 x", verdict: ratio <= NeighbourWalls.allowed ? .held : .broken,
             ratio: ratio)
-        let tick = NeighbourWalls.tickMilliseconds
-        if row.verdict == .broken, worse <= base + 2 * tick {
-            row.verdict = .lacking
-            row.note =
-                "this kernel looks who is next at its clock, every \(WallRow.text(tick)) ms: a page "
-                + "that comes while another set computes may wait so long; cores: dedicated avoids that"
-        }
-        return row
-    }
-
-    /// How often the kernel's clock ticks: what its coarse clock's resolution is.
-    private static var tickMilliseconds: Double {
-        var resolution = timespec()
-        clock_getres(CLOCK_MONOTONIC_COARSE, &resolution)
-        return Double(resolution.tv_nsec) / 1e6
     }
 
     /// The time in milliseconds that all but one of a hundred pages take at most.
