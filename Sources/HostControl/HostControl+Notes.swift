@@ -19,7 +19,18 @@ extension HostControl {
             hasPressure: pressure("\(settings.cgroupRoot)/\(slot)") != nil)
         return disks.notices + sentences(of: steps)
             + weightNotices(of: limits, on: disks.devices, slot: slot)
-            + bandwidthNotes(network) + CgroupNotes.sentences(for: limits, kernel: kernel)
+            + bandwidthNotes(network) + ownPortNotes(network)
+            + CgroupNotes.sentences(for: limits, kernel: kernel)
+    }
+
+    private func ownPortNotes(_ network: NetworkSpec) -> [String] {
+        guard network.publish.contains(where: { $0.hostPort == settings.ownPort }) else {
+            return []
+        }
+        return [
+            "port \(settings.ownPort) of this host belongs to its agent, so what is published there "
+                + "does not lead to the set; publish another port"
+        ]
     }
 
     private func bandwidthNotes(_ network: NetworkSpec) -> [String] {

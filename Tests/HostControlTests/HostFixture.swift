@@ -34,6 +34,7 @@ struct HostFixture {
     static func with(
         network: Bool = true, datacenterNetworks: [IPv4Network] = [],
         uplink: UplinkSetting = .unlimited, diskPaths: [String] = [],
+        ownPort: UInt16 = 0,
         _ body: (HostFixture) async throws -> Void
     ) async throws {
         let number = count.add(1, ordering: .relaxed).newValue
@@ -43,7 +44,7 @@ struct HostFixture {
         let settings = HostControlSettings(
             cgroupRoot: "\(name)/host", instance: "t\(getpid())x\(number)", bridge: "shoalt0",
             datacenterNetworks: datacenterNetworks, uplink: uplink, networkNamespace: name,
-            diskPaths: diskPaths)
+            diskPaths: diskPaths, ownPort: ownPort)
         try await commands.check(["ip", "netns", "add", name])
         var result = Result<Void, any Error>.success(())
         do {

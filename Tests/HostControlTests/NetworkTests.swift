@@ -99,6 +99,36 @@ struct NetworkTests {
         }
     }
 
+    @Test("the agent's own port is never led to a set, and a set that wants it is told so")
+    func ownPort() async throws {
+        try await HostFixture.with(ownPort: 18_080) { host in
+            try await addSets(host)
+            let server = try await host.start(
+                python: server("A"), namespace: namespace(first, host))
+            let target = PublishedBackend.Target(address: try address(2), port: 8_080)
+            try await host.control.publish(
+                [18_080, 18_081].map {
+                    PublishedBackend(
+                        service: "web", hostPort: $0, transport: .tcp, targets: [target])
+                })
+            let reached = try await host.python(client("10.64.7.1", 18_081), namespace: host.name)
+            #expect(reached == "A 10.64.7.1\n")
+            await #expect(throws: CommandError.self) {
+                try await host.python(client("10.64.7.1", 18_080), namespace: host.name)
+            }
+            server.kill(signal: SIGKILL)
+
+            func notes(_ port: Int) async throws -> [String] {
+                try await host.control.notes(
+                    slot: first, containers: [],
+                    network: NetworkSpec(publish: [PublishedPort(port: 8_080, hostPort: port)])
+                ).filter { $0.hasPrefix("port ") }
+            }
+            #expect(try await notes(18_080).count == 1)
+            #expect(try await notes(18_081).isEmpty)
+        }
+    }
+
     @Test("a half-made or broken network is put right, and a right one is left alone")
     func repair() async throws {
         try await HostFixture.with { host in
