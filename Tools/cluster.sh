@@ -280,6 +280,32 @@ cluster_down() {
     return 0
 }
 
+# Who runs the cluster, outside what cluster_down removes: process id and start time, or "kept".
+OWNER=$RUN.owner
+# When a process started, in clock ticks since boot: with its id it is one process for ever.
+started_at() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d' ' -f20; }
+
+# Makes this script the one that runs the cluster. Removes what a run left that was ended by force;
+# fails when another one goes on, or a demo was kept.
+claim_cluster() {
+    local pid started
+    if read -r pid started 2> /dev/null < "$OWNER"; then
+        [ "$pid" != kept ] || [ ! -e "$RUN" ] || return 1
+        [ "$pid" = kept ] || [ "$(started_at "$pid")" != "$started" ] || return 1
+        if [ -e "$RUN" ] || [ -e "$DATA" ]; then
+            say "Removing what an earlier run left, which was ended by force"
+            HOSTS=9 cluster_down
+            INSTANCES_ENDED=
+        fi
+    elif [ -e "$RUN" ] || [ -e "$DATA" ]; then
+        return 1
+    fi
+    echo "$$ $(started_at $$)" > "$OWNER"
+}
+
+keep_cluster() { echo kept > "$OWNER"; }
+release_cluster() { rm -f "$OWNER"; }
+
 # What a cluster of ours would leave behind, one a line; nothing when all is clean.
 leftovers() {
     local instance

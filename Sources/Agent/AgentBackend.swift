@@ -88,7 +88,7 @@ package struct AgentBackend: ControlBackend {
         let allocated = record?.allocated ?? Resources()
         let zone = member?.facts?.zone ?? record?.registration.zone ?? Zone()
         var status = member.map { "\($0.status)" } ?? "unknown"
-        if record?.status == .lost, member?.status != .alive { status = "lost" }
+        if record?.status == .lost { status = member?.status == .alive ? "returning" : "lost" }
         let address = member?.address ?? record?.registration.address
         return HostView(
             id: id.description, name: look.name(of: id), address: address?.description ?? "",

@@ -100,7 +100,8 @@ package struct HostView: Codable, Hashable, Sendable {
     package var name: String
     /// Where its peer plane listens, such as `10.0.0.1:7400`.
     package var address: String
-    /// `alive`, `suspect`, `dead`, `left` or `lost` (dead, and its sets were re-placed).
+    /// `alive`, `suspect`, `dead`, `left`, `lost` (dead, and its sets were re-placed) or `returning`
+    /// (was lost, answers again, and gets sets as soon as it has registered).
     package var status: String
     /// True when it votes on the log.
     package var voter: Bool

@@ -120,7 +120,11 @@ struct EngineTests {
         let work = Task {
             try await fixture.engine.backup(folder: fixture.source, to: repository)
         }
-        _ = try await fixture.lockedProcess(repository)
+        let process = try await fixture.lockedProcess(repository)
+        // Held, so that it cannot be done before the others have asked.
+        try #require(kill(process, SIGSTOP) == 0)
+        defer { kill(process, SIGCONT) }
+        try #require(!fixture.locks(in: repository).isEmpty)
         await #expect { try await fixture.engine.check(repository, depth: .structure) } throws: {
             "\($0)".contains("backing up")
         }
@@ -131,6 +135,7 @@ struct EngineTests {
             guard case .locked(_, let by)? = $0 as? BackupError else { return false }
             return by.contains("PID")
         }
+        #expect(kill(process, SIGCONT) == 0)
         _ = try await work.value
     }
 
