@@ -293,7 +293,7 @@ claim_cluster() {
         [ "$pid" != kept ] || [ ! -e "$RUN" ] || return 1
         [ "$pid" = kept ] || [ "$(started_at "$pid")" != "$started" ] || return 1
         if [ -e "$RUN" ] || [ -e "$DATA" ]; then
-            say "Removing what an earlier run left, which was ended by force"
+            say "Removing what an earlier run left, which was ended by force" >&2
             HOSTS=9 cluster_down
             INSTANCES_ENDED=
         fi
