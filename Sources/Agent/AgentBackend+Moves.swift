@@ -48,6 +48,11 @@ extension AgentBackend {
                 try await Task.sleep(for: AgentBackend.lookStep)
                 continue
             }
+            // What was quick is told of, too.
+            if let far = await departures.progress(of: move.slot) {
+                progress(
+                    VolumeProgress(doing: "copied \(far.volume)", done: far.done, total: far.total))
+            }
             await departures.forget(move.slot)
             if let result = look.arrived(move) { return result }
             let last = look.state.events.last {

@@ -97,14 +97,25 @@ refused "one that is never held" 1 'never turns read-only' volume clean shelf.0/
 # --- killed on the way ----------------------------------------------------------------------------
 # The caller: the work goes on without it.
 SHOAL_SOCKET=$RUN/h$asked.sock timeout -s KILL 0.05 "$SHOAL" volume clone shelf.0/data copy.0/data > /dev/null 2>&1
+# The holder's agent, before it can answer: its caller is told.
+kill -STOP "$(agent_pid "$holder")"
 SHOAL_SOCKET=$RUN/h$asked.sock "$SHOAL" volume clone shelf.0/data copy.1/data > /dev/null 2>&1 &
 caller=$!
-# The holder's agent, at several moments: the copy is there whole or not at all, the original always.
-sleep 0.1
+sleep 0.2
 kill_agent "$holder"
 wait "$caller" && failed "the caller of a killed agent" "an error" "exit 0"
 start_agent "$holder"
 eventually 20 "three hosts after the agent was killed" all_see_three
+# At several moments: the copy is there whole or not at all, what was answered is there, the original
+# always.
+SHOAL_SOCKET=$RUN/h$asked.sock "$SHOAL" volume clone shelf.0/data copy.2/data > /dev/null 2>&1 &
+caller=$!
+sleep 0.1
+kill_agent "$holder"
+answered=no
+wait "$caller" && answered=yes
+start_agent "$holder"
+eventually 20 "three hosts after the agent was killed in the middle" all_see_three
 for delay in 0.02 0.3; do
     SHOAL_SOCKET=$RUN/h$asked.sock timeout 20 "$SHOAL" volume snapshot shelf.0/data --label "at-${delay#0.}" > /dev/null 2>&1 &
     caller=$!
@@ -116,6 +127,7 @@ for delay in 0.02 0.3; do
 done
 settled() { [ -z "$(shoal "$asked" volumes --json | jq -r '.[] | select(.state != "ready" and .state != "trash") | .volume')" ]; }
 eventually 10 "every volume is whole" settled
+[ "$answered" = no ] || expect_equal "a copy that was answered" ready "$(shown copy.2/data .state)"
 expect "the original can be written" inside shelf.0 sh -c 'echo three > /data/kept; sync'
 expect "a snapshot after all that" volume snapshot shelf.0/data --label last
 for name in $(shoal "$asked" volumes --json | jq -r '.[] | select(.state == "ready") | .volume' | grep -E '^copy\.|@'); do
