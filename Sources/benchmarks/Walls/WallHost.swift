@@ -63,12 +63,21 @@ struct WallHost: Sendable {
     func limit(_ slot: SlotID, _ limits: CgroupLimits) async throws -> [String] {
         let said = try await control.ensureSetCgroup(
             slot: slot, containers: [(WallHost.container, limits)])
-        if let mount = layout.mountPoint(of: "cpu") {
-            let file = layout.version == .one ? "cpu.shares" : "cpu.weight"
-            let most = layout.version == .one ? "262144" : "10000"
-            try write(most, to: "\(mount)/\(settings.cgroupRoot)/\(file)")
-        }
+        try writeWeight(of: "/\(settings.cgroupRoot)", most: true)
         return said
+    }
+
+    /// Gives a set the most or the least weight that the kernel knows, past all of Shoal's rules.
+    func weigh(_ slot: SlotID, most: Bool) throws {
+        try writeWeight(of: "/\(settings.cgroupRoot)/\(slot)", most: most)
+    }
+
+    private func writeWeight(of group: String, most: Bool) throws {
+        guard let mount = layout.mountPoint(of: "cpu") else { return }
+        switch layout.version {
+        case .one: try write(most ? "262144" : "2", to: "\(mount)\(group)/cpu.shares")
+        case .two: try write(most ? "10000" : "1", to: "\(mount)\(group)/cpu.weight")
+        }
     }
 
     /// The only container of every set.
