@@ -118,6 +118,7 @@ extension HostControl {
 
     private func changeTraffic() async {
         while !trafficWaiting.isEmpty {
+            await gatherMore()
             let changes = trafficWaiting
             trafficWaiting = []
             do {

@@ -54,6 +54,13 @@ struct Benchmarks: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Only be a part of an attack.", visibility: .hidden))
     var part: String?
 
+    @Option(
+        help: ArgumentHelp("Only make sets in control groups of this name.", visibility: .hidden))
+    var enforce: String?
+
+    @Flag(help: ArgumentHelp("Limit their bandwidth, too.", visibility: .hidden))
+    var limited = false
+
     /// What the cluster is called unless CLUSTER says; never the name that a demo uses.
     private static let clusterName = "shoal-bench"
 
@@ -69,6 +76,9 @@ struct Benchmarks: AsyncParsableCommand {
             return try Visitor.run(visit, for: .milliseconds(visitMilliseconds))
         }
         if let part { return try WallPart.run(part) }
+        if let enforce {
+            return try await EnforcementRound(name: enforce, isLimited: limited).run()
+        }
         guard !list else {
             let all = walls ? WallCatalogue.all.flatMap(\.names) : Catalogue.all.flatMap(\.names)
             for name in all { print(name) }
