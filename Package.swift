@@ -166,7 +166,7 @@ let package = Package(
             ]),
         tests(
             "VolumeStoreTests",
-            ["Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore"]),
+            ["Base", "ClusterModel", "VolumePlan", "EventLoop", "VolumeStore", "CLinux"]),
         tests(
             "BackupStoreTests",
             [

@@ -36,7 +36,7 @@ require_swift() {
 PACKAGES="libuv1-dev libsodium-dev libsqlite3-dev libarchive-dev pkg-config crun runc conmon nftables
     iproute2 busybox-static jq curl util-linux procps ca-certificates git"
 # What hosts and tests need for volumes.
-VOLUME_PACKAGES="e2fsprogs xfsprogs lvm2 thin-provisioning-tools restic"
+VOLUME_PACKAGES="e2fsprogs xfsprogs lvm2 thin-provisioning-tools restic rsync bubblewrap"
 PACKAGES="$PACKAGES $VOLUME_PACKAGES"
 
 # Installs what is missing of the given Debian packages.

@@ -8,7 +8,7 @@ import VolumeStore
 /// Moving a slot away from this host: beginning it, showing how far it is, and giving its volumes.
 extension AgentBackend {
     /// How long the target may take for its next word.
-    private static let patience = Duration.seconds(60)
+    static let patience = Duration.seconds(60)
     private static let lookStep = Duration.milliseconds(200)
 
     // MARK: For operators
@@ -83,6 +83,12 @@ extension AgentBackend {
     /// Asks the target whether it has room, before anything begins.
     private func requireReceivable(_ slot: SlotID, at target: HostID, _ look: Look) async throws {
         let originals = try await keeper.volumes.originals(of: slot, owner: look.owner(of: slot))
+        do {
+            try AgentBackend.requirePrograms(for: originals)
+        } catch {
+            throw ControlError(
+                .refused, "\(slot) cannot move away from \(look.name(of: look.me)): \(error)")
+        }
         let channel = try await open(.receivable(PeerMoveVolumes(originals)), at: target)
         defer { channel.cancel() }
         do {
@@ -98,7 +104,9 @@ extension AgentBackend {
     /// Answers whether copies of these volumes could be made here.
     func serveReceivable(_ volumes: PeerMoveVolumes, _ channel: PeerChannel) async throws {
         do {
-            for original in try volumes.originals() {
+            let originals = try volumes.originals()
+            try AgentBackend.requirePrograms(for: originals)
+            for original in originals {
                 try await keeper.volumes.store.requireReceivable(original)
             }
         } catch {
@@ -132,7 +140,9 @@ extension AgentBackend {
         try await channel.send(PeerMoveFrame.volumes(PeerMoveVolumes(originals)))
         let store = keeper.volumes.store
         for original in originals {
-            if heldAt == nil {
+            if original.volumeClass == .directory {
+                try await giveTree(original, isHeld: heldAt != nil, channel)
+            } else if heldAt == nil {
                 try await give(try await store.openForCopying(original.name), original, channel)
             } else {
                 try await store.atRest(original.name) { blocks in

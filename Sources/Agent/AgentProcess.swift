@@ -170,7 +170,12 @@ package enum AgentProcess {
             Task { await watch.run() },
             Task { await keeper.volumes.run() },
             Task { await backend.backupKeeper.run() },
-            Task { await VolumeMover(driver: driver, volumes: keeper.volumes, log: log).run() },
+            Task {
+                await VolumeMover(
+                    driver: driver, volumes: keeper.volumes,
+                    engine: backend.backupKeeper.engine, log: log
+                ).run()
+            },
             Task {
                 // Civil time may be set while the agent runs.
                 while (try? await Task.sleep(for: .seconds(30))) != nil {

@@ -81,6 +81,9 @@ struct PeerMoveVolumes: WireCodable, Hashable, Sendable {
 ///
 /// The source tells the digests of some pieces, the target wants those that differ from what it has,
 /// and gets them; so on to the end of each volume.
+///
+/// A volume of class `directory` has files and no pieces: the target asks for passes of rsync, whose
+/// words both sides carry, and for the digest of all files, until it says that this is the end.
 enum PeerMoveFrame: WireCodable, Hashable, Sendable {
     /// The volumes that follow, one after the other.
     case volumes(PeerMoveVolumes)
@@ -92,9 +95,21 @@ enum PeerMoveFrame: WireCodable, Hashable, Sendable {
     case piece(Int, [UInt8])
     /// The volume is at its end.
     case end
+    /// The source is to run rsync, and compare files by content or by size and time only.
+    case pass(isThorough: Bool)
+    /// What rsync at one side says to rsync at the other.
+    case bytes([UInt8])
+    /// How rsync ended at one side; nothing of it follows.
+    case ended(code: Int, words: String)
+    /// The target asks what the files' digest is; the source answers with 64 digits.
+    case digest(String)
+    /// The side is still at work: nothing is to be done.
+    case alive
 
     /// The most pieces in one frame of digests.
     static let piecesMax = 64
+    /// The most bytes of rsync's in one frame.
+    static let bytesMax = 256 << 10
 
     func encode(into writer: inout ByteWriter) {
         switch self {
@@ -115,6 +130,20 @@ enum PeerMoveFrame: WireCodable, Hashable, Sendable {
             writer.write(piece)
             writer.write(counted: bytes)
         case .end: writer.write(byte: 5)
+        case .pass(let isThorough):
+            writer.write(byte: 6)
+            writer.write(isThorough)
+        case .bytes(let bytes):
+            writer.write(byte: 7)
+            writer.write(counted: bytes)
+        case .ended(let code, let words):
+            writer.write(byte: 8)
+            writer.write(code)
+            writer.write(words)
+        case .digest(let digits):
+            writer.write(byte: 9)
+            writer.write(digits)
+        case .alive: writer.write(byte: 10)
         }
     }
 
@@ -136,6 +165,14 @@ enum PeerMoveFrame: WireCodable, Hashable, Sendable {
             self = .piece(
                 try reader.readInt(), try reader.readCounted(maximum: VolumeBlocks.pieceBytes))
         case 5: self = .end
+        case 6: self = .pass(isThorough: try reader.readBool())
+        case 7: self = .bytes(try reader.readCounted(maximum: PeerMoveFrame.bytesMax))
+        case 8:
+            self = .ended(
+                code: try reader.readInt(),
+                words: try reader.readString(maximum: TreeCopyEnding.wordBytesMax))
+        case 9: self = .digest(try reader.readString(maximum: 64))
+        case 10: self = .alive
         case let other: throw .unknownCase(what: "frame of a move", value: UInt64(other))
         }
     }

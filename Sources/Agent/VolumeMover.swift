@@ -1,3 +1,4 @@
+import BackupStore
 import Base
 import ClusterModel
 import ClusterState
@@ -12,23 +13,26 @@ import VolumeStore
 /// again.
 actor VolumeMover {
     private let driver: PeerDriver
-    private let volumes: VolumeKeeper
-    private let log: AgentLog
+    let volumes: VolumeKeeper
+    /// Reads the copies of folders for their digests.
+    let engine: BackupEngine
+    let log: AgentLog
     /// The moves under way here, by the entry that began each.
     private var tasks: [LogIndex: Task<Void, Never>] = [:]
 
     private static let lookStep = Duration.milliseconds(250)
     private static let retryStep = Duration.milliseconds(500)
-    private static let patience = Duration.seconds(60)
+    static let patience = Duration.seconds(60)
     /// How long a slot is held for a last copy that cannot be had.
     private static let heldMax = Duration.seconds(60)
     /// A pass that sent no more than this is followed by the last one, and so is the fourth.
     private static let smallPassBytes = 32 << 20
     private static let passesMax = 4
 
-    init(driver: PeerDriver, volumes: VolumeKeeper, log: AgentLog) {
+    init(driver: PeerDriver, volumes: VolumeKeeper, engine: BackupEngine, log: AgentLog) {
         self.driver = driver
         self.volumes = volumes
+        self.engine = engine
         self.log = log
     }
 
@@ -165,11 +169,16 @@ actor VolumeMover {
         var copies: [MovedVolume] = []
         for original in originals {
             let copy = try await volumes.store.beginReceiving(original)
+            copies.append(
+                MovedVolume(original: original.id.description, copy: copy.id.description))
+            guard original.volumeClass != .directory else {
+                sent += try await copyTree(
+                    original, to: copy.id, isHeld: move.heldAt != nil, channel)
+                continue
+            }
             let blocks = try await volumes.store.openCopy(copy.id)
             let (bytes, digest) = try await receive(into: blocks, channel)
             sent += bytes
-            copies.append(
-                MovedVolume(original: original.id.description, copy: copy.id.description))
             if move.heldAt != nil { try await compare(blocks, with: digest, original.name) }
         }
         return (sent, copies)

@@ -51,6 +51,24 @@ extension BackupEngine {
         }
     }
 
+    /// The digest of all that is in a folder, to compare a copy on another host with: nothing that
+    /// a backup would leave out is left out.
+    ///
+    /// `readsFromDisk`: what is cached and was synchronised is read again. Throws ``BackupError``.
+    package func digestForMove(
+        of folder: String, readsFromDisk: Bool = false
+    ) async throws -> ContentDigest {
+        let attempt = "read \(folder)"
+        var tree = try TreeDigest(
+            folder, for: .move, readsFromDisk: readsFromDisk, attempt: attempt)
+        while try tree.step() {
+            if Task.isCancelled { throw BackupError.cancelled(attempt: attempt) }
+            // Others' turn, on this thread.
+            await Task.yield()
+        }
+        return tree.finish()
+    }
+
     private func writeFiles(
         _ snapshot: BackupSnapshot, _ repository: BackupRepository, folder: OpenFile,
         path: String, _ attempt: String, _ progress: BackupProgressHandler?

@@ -28,6 +28,9 @@ package struct ContentDigest: Hashable, Sendable, CustomStringConvertible {
 /// many links a folder has, sockets (a backup has none), and an empty `lost+found` at the top, which
 /// belongs to the file system. The same rules as `TreeComparison`; links are never followed.
 ///
+/// A digest for a move leaves nothing out but holes and access times: a backup has no sockets and
+/// takes no odd links, a copy on another host has both.
+///
 /// Memory: the names of the folders on the way, one entry for each file with several names, and two
 /// buffers.
 package struct TreeDigest {
@@ -57,7 +60,16 @@ package struct TreeDigest {
         let inode: ino_t
     }
 
+    /// What a digest is compared for.
+    package enum Purpose: Hashable, Sendable {
+        /// Of what restic can keep.
+        case backup
+        /// Of everything.
+        case move
+    }
+
     private let attempt: String
+    private let purpose: Purpose
     private let readsFromDisk: Bool
     private let device: dev_t
     private let hash = BlakeState()
@@ -79,9 +91,11 @@ package struct TreeDigest {
     ///
     /// `readsFromDisk`: what is cached of the files, and was synchronised, is read again.
     package init(
-        _ folder: String, readsFromDisk: Bool = false, attempt: String
+        _ folder: String, for purpose: Purpose = .backup, readsFromDisk: Bool = false,
+        attempt: String
     ) throws(BackupError) {
         self.attempt = attempt
+        self.purpose = purpose
         self.readsFromDisk = readsFromDisk
         do {
             let open = try OpenFile(folder, flags: O_RDONLY | O_DIRECTORY, attempt: attempt)
@@ -89,12 +103,12 @@ package struct TreeDigest {
             device = facts.st_dev
             let found = try readAttributes(of: open, into: &attributes, attempt: attempt)
             root = RootFacts(facts, attributes: found)
-            hash.add(text: "shoal tree 1")
+            hash.add(text: purpose == .backup ? "shoal tree 1" : "shoal move 1")
             add(facts)
             hash.add(found)
             var names = try open.entries(attempt: attempt)
             let lostAndFound = EntryName("lost+found")
-            if let place = names.firstIndex(of: lostAndFound),
+            if purpose == .backup, let place = names.firstIndex(of: lostAndFound),
                 try isEmptyFolder(lostAndFound, in: open)
             {
                 names.remove(at: place)
@@ -141,7 +155,7 @@ package struct TreeDigest {
             throw BackupError.notKeepable(path: path, cause: "it went away while it was read")
         }
         // Restic leaves sockets out: they are nothing without the process that made them.
-        guard facts.st_mode & S_IFMT != S_IFSOCK else { return }
+        guard facts.st_mode & S_IFMT != S_IFSOCK || purpose == .move else { return }
         // Of folders only: an overlay's files may have other devices' numbers.
         guard facts.st_dev == device || !isFolder(facts.st_mode) else {
             throw BackupError.notKeepable(
@@ -172,7 +186,7 @@ package struct TreeDigest {
         case S_IFLNK:
             let target = try target(of: entry, in: level.folder)
             // Restic before 0.16 would bring back another one.
-            guard String(validating: target, as: UTF8.self) != nil else {
+            guard purpose == .move || String(validating: target, as: UTF8.self) != nil else {
                 throw BackupError.notKeepable(
                     path: path, cause: "the link's target is no UTF-8; make the link anew")
             }

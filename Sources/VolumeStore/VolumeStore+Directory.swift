@@ -55,6 +55,12 @@ extension VolumeStore {
         try folders.data.synchronize(attempt: attempt)
     }
 
+    /// What a volume may take: a copy that is under way twice its capacity, for what is replaced in
+    /// it, and for an original that is above a soft limit.
+    func limit(of record: VolumeRecord) -> Int {
+        record.size * (record.state == .receiving ? 2 : 1)
+    }
+
     /// Tells the kernel the limit of a volume that has a project.
     func limitDirectory(_ record: VolumeRecord, attempt: String) throws(VolumeError) {
         guard record.project != 0 else { return }
@@ -62,7 +68,7 @@ extension VolumeStore {
         var status = clinux_volume_set_project(content.descriptor, record.project)
         if status == 0 {
             status = clinux_volume_limit_project(
-                content.descriptor, record.project, UInt64(record.size))
+                content.descriptor, record.project, UInt64(limit(of: record)))
         }
         guard status == 0 else { throw .system(attempt: attempt, code: -status) }
     }

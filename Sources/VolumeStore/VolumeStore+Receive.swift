@@ -30,7 +30,7 @@ package struct VolumeOriginal: Hashable, Sendable {
     }
 }
 
-/// Copying volumes between hosts, piece by piece.
+/// Copying volumes between hosts, piece by piece; folders file by file, in VolumeStore+Trees.swift.
 ///
 /// A copy is kept over a crash and nobody's volume; the log decides what becomes of it.
 extension VolumeStore {
@@ -49,13 +49,22 @@ extension VolumeStore {
     package func atRest<Value: Sendable>(
         _ name: VolumeName, _ body: @Sendable (VolumeBlocks) async throws -> Value
     ) async throws -> Value {
-        try await alone(with: name) {
-            let record = try requireReady(name)
-            try requireUnused(record)
+        try await resting(name) { record in
             let blocks = try await openBlocks(record)
             // What was written past the page cache must not be hidden by what is in it.
             _ = posix_fadvise(blocks.file.descriptor, 0, 0, POSIX_FADV_DONTNEED)
             return try await body(blocks)
+        }
+    }
+
+    /// Keeps others from a volume that nobody uses while the body runs.
+    func resting<Value: Sendable>(
+        _ name: VolumeName, _ body: (VolumeRecord) async throws -> Value
+    ) async throws -> Value {
+        try await alone(with: name) {
+            let record = try requireReady(name)
+            try requireUnused(record)
+            return try await body(record)
         }
     }
 
@@ -76,7 +85,7 @@ extension VolumeStore {
             return try VolumeBlocks(file, size: record.size, attempt: attempt)
         case .directory:
             throw VolumeError.badRequest(
-                "\(record.name) is of class directory, which cannot be copied to another host yet")
+                "\(record.name) is of class directory: it has files, and no blocks to copy")
         }
     }
 
@@ -106,11 +115,7 @@ extension VolumeStore {
         if let known = record(named: original.name) {
             throw VolumeError.exists(original.name, difference: "is another (\(known.id))")
         }
-        guard original.volumeClass != .directory else {
-            throw VolumeError.badRequest(
-                "\(original.name) is of class directory, which cannot be copied to another host "
-                    + "yet")
-        }
+        if original.volumeClass == .directory { try VolumeStore.requireTreeTools() }
         let isHere = records.values.contains {
             $0.state == .receiving && $0.origin == original.id && $0.size == original.size
         }
@@ -136,14 +141,15 @@ extension VolumeStore {
             var record = VolumeRecord(
                 id: newID(), name: original.name, volumeClass: original.volumeClass,
                 fileSystem: original.fileSystem, size: original.size, createdAt: settings.now(),
-                origin: original.id, owner: original.owner, state: .making(.creation))
+                origin: original.id, project: try newProject(original.volumeClass),
+                owner: original.owner, state: .making(.creation))
             try save(record)
             try await undoingFailure(of: record) {
                 switch record.volumeClass {
                 case .loop: _ = try makeImageFile(record, attempt: attempt)
                 case .lvm:
                     try await makeLogicalVolume(record, attempt: attempt, isEmpty: true)
-                case .directory: try makeDirectory(record, attempt: attempt)
+                case .directory: try await makeTreeCopy(record, attempt: attempt)
                 }
                 record.state = .receiving
                 try save(record)
@@ -181,6 +187,7 @@ extension VolumeStore {
             }
             checkpoint("accept copy")
             record.state = .ready
+            try limitDirectory(record, attempt: "limit \(record.name)")
             try save(record)
             return record
         }
@@ -203,7 +210,7 @@ extension VolumeStore {
         try forget(record.id)
     }
 
-    private func requireCopy(_ id: VolumeID) throws(VolumeError) -> VolumeRecord {
+    func requireCopy(_ id: VolumeID) throws(VolumeError) -> VolumeRecord {
         guard let record = records[id], record.state == .receiving else {
             throw .badRequest("there is no copy \(id) under way")
         }

@@ -20,6 +20,7 @@ package struct VolumeTools: Sendable {
         "mkfs.xfs": "xfsprogs", "xfs_growfs": "xfsprogs", "xfs_repair": "xfsprogs",
         "blkid": "util-linux", "setpriv": "util-linux", "cp": "coreutils", "lvm": "lvm2",
         "sh": "dash", "du": "coreutils", "rm": "coreutils", "find": "findutils",
+        "rsync": "rsync", "bwrap": "bubblewrap",
     ]
 
     /// The full path of a program; throws with its package when it is missing.
@@ -67,6 +68,18 @@ package struct VolumeTools: Sendable {
             }
         } catch let error as CommandError {
             if case .cancelled = error.reason { throw VolumeError.cancelled(attempt: attempt) }
+            throw VolumeError.tool(attempt: attempt, cause: "\(error)")
+        }
+    }
+
+    /// Starts a program whose input and output are streamed; it must end with us by itself.
+    func start(_ command: [String], attempt: String) async throws -> RunningCommand {
+        var line = command
+        line[0] = try VolumeTools.path(of: command[0])
+        do {
+            return try await commands.start(
+                line, environment: VolumeTools.environment, extraDescriptors: [lock.descriptor])
+        } catch {
             throw VolumeError.tool(attempt: attempt, cause: "\(error)")
         }
     }

@@ -111,7 +111,8 @@ struct VolumeMoveCommand: AsyncParsableCommand {
             The volumes are copied while the slot runs. Then its set ends, what changed meanwhile is
             copied, every byte is compared, and the slot starts on the other host; what it leaves
             goes into the trash. Refused before anything begins when the other host lacks room or
-            cannot keep such volumes. The move goes on when this command is ended, and when hosts
+            cannot keep such volumes; those of class directory need rsync and bubblewrap on both
+            hosts. The move goes on when this command is ended, and when hosts
             or agents die on the way; the same command shows how far it is.
 
             EXAMPLES

@@ -7,7 +7,7 @@ import Wire
 @testable import Agent
 
 /// Two agents' peer planes on the loopback interface, and streams from one to the other.
-private struct Pair: Sendable {
+struct StreamPair: Sendable {
     /// What the other side was opened.
     struct Ends: Sendable {
         /// Ours: what a test sends as it likes.
@@ -22,8 +22,8 @@ private struct Pair: Sendable {
     private let incoming: AsyncStream<PeerStream>
 
     /// Runs a test with a pair and stops both afterwards.
-    static func run(_ test: (Pair) async throws -> Void) async throws {
-        let pair = try await Pair()
+    static func run(_ test: (StreamPair) async throws -> Void) async throws {
+        let pair = try await StreamPair()
         do {
             try await test(pair)
         } catch {
@@ -88,7 +88,7 @@ struct PeerChannelTests {
 
     @Test("messages come whole and in order, cut into any pieces")
     func pieces() async throws {
-        try await Pair.run { pair in
+        try await StreamPair.run { pair in
             let messages = [
                 PeerLogLine(container: "", isError: true, time: "", text: ""),
                 PeerChannelTests.line,
@@ -119,7 +119,7 @@ struct PeerChannelTests {
 
     @Test("what a channel sends, a channel receives, and then raw bytes")
     func both() async throws {
-        try await Pair.run { pair in
+        try await StreamPair.run { pair in
             let ends = try await pair.open()
             let ours = PeerChannel(ends.raw)
             try await ours.send(PeerReply.ready)
@@ -142,7 +142,7 @@ struct PeerChannelTests {
 
     @Test("a message that breaks off is told apart from the end, wherever it is cut")
     func brokenOff() async throws {
-        try await Pair.run { pair in
+        try await StreamPair.run { pair in
             let whole = framed(PeerReply.refused("why").encoded)
             for count in 1..<whole.count {
                 let ends = try await pair.open()
@@ -166,7 +166,7 @@ struct PeerChannelTests {
 
     @Test("a length above the bound is refused at once, without waiting for the bytes")
     func tooLong() async throws {
-        try await Pair.run { pair in
+        try await StreamPair.run { pair in
             for length in [PeerChannel.messageBytesMax + 1, Int(UInt32.max)] {
                 let ends = try await pair.open()
                 try await ends.raw.send(
@@ -192,7 +192,7 @@ struct PeerChannelTests {
 
     @Test("random messages are refused or read, one after the other, and never crash an agent")
     func fuzz() async throws {
-        try await Pair.run { pair in
+        try await StreamPair.run { pair in
             var random = RandomSource(seed: 23)
             for _ in 0..<40 {
                 let ends = try await pair.open()
@@ -225,7 +225,7 @@ struct PeerChannelTests {
 
     @Test("a side that says nothing is given up when patience is over")
     func patience() async throws {
-        try await Pair.run { pair in
+        try await StreamPair.run { pair in
             let ends = try await pair.open()
             await #expect(throws: (any Error).self) {
                 try await ends.channel.receive(PeerReply.self, patience: .milliseconds(20))

@@ -57,6 +57,9 @@ struct MessageKind: Sendable, CustomTestStringConvertible {
         .volumes(moved), .digests(first: 0, []),
         .digests(first: 64, [[], [UInt8](repeating: 255, count: 32)]), .wanted([]),
         .wanted([0, 1, .max]), .piece(3, []), .piece(.max, [0, 1]), .end,
+        .pass(isThorough: true), .bytes([]), .bytes([0, 255]), .alive,
+        .ended(code: 23, words: "söme files"), .ended(code: .min, words: ""),
+        .digest(""), .digest(String(repeating: "f", count: 64)),
     ]
     static let notes = [
         PeerNotes(sentences: []), PeerNotes(sentences: ["no pressure", "söft limits"]),

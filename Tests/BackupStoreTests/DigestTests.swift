@@ -87,6 +87,31 @@ struct DigestTests {
         }
     }
 
+    @Test("for a move nothing is left out, and no link is refused")
+    func move() async throws {
+        let fixture = try BackupFixture()
+        let root = fixture.source
+        try makeOddTree(root)
+        let engine = fixture.engine
+        try #require(utimensat(AT_FDCWD, root, [timespec(), timespec()], 0) == 0)
+        var seen = [
+            try await engine.digestForMove(of: root),
+            try await engine.digestForMove(of: root, readsFromDisk: true),
+        ]
+        #expect(seen[0] == seen[1])
+        #expect(try digest(of: root) != seen[0], "never taken for a backup's")
+        for change in [
+            { mknod("\(root)/socket", S_IFSOCK | 0o600, 0) }, { chmod("\(root)/socket", 0o640) },
+            { mkdir("\(root)/lost+found", 0o700) }, { symlink([-1, 0], "\(root)/odd") },
+        ] {
+            try #require(change() == 0)
+            // The folder's own time changes, too: not that alone is to be seen.
+            try #require(utimensat(AT_FDCWD, root, [timespec(), timespec()], 0) == 0)
+            seen.append(try await engine.digestForMove(of: root))
+        }
+        #expect(Set(seen).count == 5)
+    }
+
     @Test("facts of the top survive their tag; damaged ones are refused")
     func rootFactsSurvive() throws {
         let fixture = try BackupFixture()

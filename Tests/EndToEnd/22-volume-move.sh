@@ -1,6 +1,9 @@
 # A slot moves to another host with its volumes: same bytes, never twice, whoever is killed on the way.
 # shellcheck shell=bash disable=SC2016
 
+# MiB of content in the folder; larger to measure with.
+folder_mib=${SHOALT_FOLDER_MIB:-8}
+
 mover() {
     cat <<YAML
 service: ship
@@ -8,18 +11,31 @@ sets: 1
 containers:
   - name: app
     image: demo/web:1
-    command: [sh, -c, 'n=0; while read -r line; do n=\$line; done < /data/log; echo >> /data/starts; while :; do n=\$((n + 1)); echo \$n >> /data/log; sleep 0.05; done']
+    command: [sh, -c, 'n=0; while read -r line; do n=\$line; done < /data/log; echo >> /data/starts; while :; do n=\$((n + 1)); echo \$n >> /tree/log; echo \$n >> /data/log; echo \$n > /tree/new; ln -f /tree/state /tree/old; mv /tree/new /tree/state; sleep 0.05; done']
     cpu: {request: 100m, limit: 500m}
     memory: {request: 16Mi, limit: 64Mi}
 volumes:
   - {name: data, size: 96Mi, mount: /data, class: loop}
   - {name: more, size: 32Mi, mount: /more, class: loop}
+  - {name: tree, size: $((folder_mib * 2 + 48))Mi, mount: /tree, class: directory}
 YAML
 }
 mover | apply_text 1 --wait > /dev/null || failed "apply" "exit 0" "an error"
 inside() { shoal "${ASKED:-1}" exec -n ship.0 -- "$@"; }
 inside sh -c 'dd if=/dev/urandom of=/data/content bs=1M count=24 2> /dev/null; dd if=/dev/urandom of=/more/content bs=1M count=4 2> /dev/null; sync'
-sums() { inside cat /data/content /more/content | md5sum; }
+# What a file system can have, in the folder; attributes and sockets have tests of their own.
+inside sh -c "mkdir -p /tree/kept/deep/er && dd if=/dev/urandom of=/tree/kept/noise bs=1M count=$folder_mib 2> /dev/null"
+inside sh -c 'cd /tree/kept
+    echo text > plain && ln plain deep/linked && ln -s deep/er link && ln -s nowhere dangling && mkfifo -m 620 pipe
+    dd if=/dev/urandom of=holes bs=1 count=9 seek=20000000 2> /dev/null; : > empty; chown 1234:4321 empty; chmod 6755 plain; chmod 1777 deep
+    for name in -rf "$(printf "new\nline")" "quote\"" "glob*?[a]" " blank " .hidden "$(printf "bytes-\377")"; do echo odd > "./$name"; done
+    touch -h -d "2009-02-13 23:31:30" link plain deep .; sync' || failed "making a tree" "exit 0" "an error"
+# Everything there is to say of the files: content, kind, mode, owner, size, time, number of names.
+sums() {
+    inside sh -c 'cat /data/content /more/content; cd /tree/kept && find . -type f -exec md5sum {} + | sort
+        find . ! -type d -exec stat -c "%n %f %u %g %s %Y %h %t %T" {} + | sort; find . -type d -exec stat -c "%n %f %u %g %Y" {} + | sort
+        readlink link dangling; [ plain -ef deep/linked ] && echo linked; [ "$(du -k holes | cut -f 1)" -lt 1000 ] && echo holes' | md5sum
+}
 lines() { inside cat /data/log | wc -l; }
 sum=$(sums)
 expect_between "bytes to move" $((28 << 20)) $((28 << 20)) "$(inside cat /data/content /more/content | wc -c)"
@@ -29,6 +45,11 @@ expect_between "bytes to move" $((28 << 20)) $((28 << 20)) "$(inside cat /data/c
 whole() {
     local text count
     [ "$(sums)" = "$sum" ] || failed "the content" "$sum" "$(sums)"
+    text=$(inside cat /tree/log)
+    count=$(wc -l <<< "$text")
+    # A set that ended between its two lines wrote the first one again.
+    [ "$(uniq <<< "$text")" = "$(seq "$(tail -1 <<< "$text")")" ] && [ "$count" -ge "$1" ] \
+        || failed "the lines in the folder" "1 to $count, and at least $1" "$(diff <(echo "$text") <(seq "$count") | head -5)"
     text=$(inside cat /data/log)
     count=$(wc -l <<< "$text")
     [ "$text" = "$(seq "$count")" ] || failed "the lines" "1 to $count" "$(diff <(echo "$text") <(seq "$count") | head -5)"
@@ -40,7 +61,7 @@ placed_with_volumes() {
     local host
     host=$(HOST_ASKED=${ASKED:-1} set_field ship.0 .host)
     [ "$(HOST_ASKED=${ASKED:-1} set_field ship.0 .phase)" = running ] \
-        && [ "$(in_use)" = "ship.0/data $host"$'\n'"ship.0/more $host" ]
+        && [ "$(in_use)" = "ship.0/data $host"$'\n'"ship.0/more $host"$'\n'"ship.0/tree $host" ]
 }
 
 # --- refused before anything begins --------------------------------------------------------------
@@ -59,14 +80,16 @@ before=$(lines)
 start=$(now_ms)
 output=$(move ship.0/data --to "h$target" 2> "$WORK/progress") || failed "the move" "exit 0" "$output $(cat "$WORK/progress")"
 took=$(($(now_ms) - start))
-printf '  2 volumes of 128 MiB with 28 MiB of content moved in %s ms\n' "$took"
+event_ms() { date -d "$(shoal 1 events --limit 100 --json | jq -r --arg what "$1" '[.[] | select(.kind == "slotMoved" and (.message | startswith($what)))][-1].time')" +%s%3N; }
+held=$(($(event_ms "moved from") - $(event_ms "held: what")))
+printf '  moved 2 images with 28 MiB and a folder with %s MiB in %s ms, held %s ms until the switch\n' "$folder_mib" "$took" "$held"
 expect_equal "what the command says" "moved ship.0 from h$source to h$target" "$output"
 expect_match "progress was shown" 'ship.0/(data|more): [0-9]+ %' "$(cat "$WORK/progress")"
 eventually 20 "the slot runs on the target with its volumes" placed_with_volumes
 expect_equal "the host it runs on" "h$target" "$(set_field ship.0 .host)"
 whole "$before"
 expect_equal "it was started twice in all" 2 "$(inside cat /data/starts | wc -l)"
-left() { [ "$(shoal $other volumes --json | jq -r --arg host "h$source" '[.[] | select(.service == "ship" and .host == $host)] | map(.state) | join(" ")')" = "trash trash" ]; }
+left() { [ "$(shoal $other volumes --json | jq -r --arg host "h$source" '[.[] | select(.service == "ship" and .host == $host)] | map(.state) | join(" ")')" = "trash trash trash" ]; }
 eventually 20 "what it left is in the source's trash" left
 expect_match "events tell each step" 'copying while it runs.*held: what changed.*moved from' \
     "$(shoal 1 events --limit 100 --json | jq -r '[.[] | select(.kind == "slotMoved") | .message] | join("; ")')"

@@ -110,6 +110,11 @@ struct VictimOrder: Codable, Sendable {
             VolumeOriginal(
                 name: new, id: record.id, volumeClass: record.volumeClass,
                 fileSystem: record.fileSystem, size: record.size, owner: 7))
+        guard record.volumeClass != .directory else {
+            try await receiveTree(old, to: copy.id, store)
+            try await store.acceptCopy(copy.id)
+            return
+        }
         let target = try await store.openCopy(copy.id)
         try await store.atRest(old) { source in
             for piece in 0..<source.count {
@@ -122,6 +127,21 @@ struct VictimOrder: Codable, Sendable {
         }
         try await store.settle(target)
         try await store.acceptCopy(copy.id)
+    }
+
+    /// Copies the files, as a move does: while the volume may be in use, and at rest.
+    private func receiveTree(
+        _ old: VolumeName, to copy: VolumeID, _ store: VolumeStore
+    ) async throws {
+        let first = try await TreePump(store, from: old, to: copy).run()
+        try #require(first.code == 0, "\(first)")
+        try await store.treeAtRest(old) { folder in
+            let last = try await TreePump(store, from: old, to: copy).run()
+            try #require(last.code == 0, "\(last)")
+            let path = try await store.settleTree(copy)
+            var comparison = try TreeComparison(folder, path, name: old, attempt: "test")
+            while try comparison.step() {}
+        }
     }
 
     /// Starts a process that does it; returns how it ended, as waitpid(2) says, and what it said.
