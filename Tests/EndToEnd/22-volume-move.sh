@@ -11,7 +11,7 @@ sets: 1
 containers:
   - name: app
     image: demo/web:1
-    command: [sh, -c, 'n=0; while read -r line; do n=\$line; done < /data/log; echo >> /data/starts; while :; do n=\$((n + 1)); echo \$n >> /tree/log; echo \$n >> /data/log; echo \$n > /tree/new; ln -f /tree/state /tree/old; mv /tree/new /tree/state; sleep 0.05; done']
+    command: [sh, -c, 'trap exit TERM; n=0; while read -r line; do n=\$line; done < /data/log; echo >> /data/starts; while :; do n=\$((n + 1)); echo \$n >> /tree/log; echo \$n >> /data/log; echo \$n > /tree/new; ln -f /tree/state /tree/old; mv /tree/new /tree/state; sleep 0.05; done']
     cpu: {request: 100m, limit: 500m}
     memory: {request: 16Mi, limit: 64Mi}
 volumes:
