@@ -1,4 +1,5 @@
 import BackupStore
+import EventLoop
 import VolumePlan
 import VolumeStore
 
@@ -69,10 +70,19 @@ extension AgentBackend {
         _ original: VolumeOriginal, isThorough: Bool, total: Int, _ channel: PeerChannel
     ) async throws {
         let departures = departures
+        let command: RunningCommand
+        do {
+            command = try await keeper.volumes.store.startGiving(
+                original.name, isThorough: isThorough)
+        } catch let error as VolumeError {
+            // The target has to know: to ask again would not help.
+            try await channel.send(
+                PeerMoveFrame.ended(code: 1, words: TreeCopyEnding.bounded("\(error)")))
+            await channel.finish()
+            throw error
+        }
         let result = try await TreeCarrier(
-            command: try await keeper.volumes.store.startGiving(
-                original.name, isThorough: isThorough),
-            channel: channel, what: "copying \(original.name)",
+            command: command, channel: channel, what: "copying \(original.name)",
             progress: { bytes in
                 await departures.note(
                     original.name.slot, volume: original.name.description,
