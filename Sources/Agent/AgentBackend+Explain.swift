@@ -73,7 +73,7 @@ extension SetKeeper {
         let spec = set.record.spec
         let found = try await host.notes(
             slot: slot, containers: spec.containers.map { ($0.name, CgroupLimits($0)) },
-            network: spec.network)
+            network: spec.network, folders: try await volumes.deviceFolders(spec, of: slot))
         var notes: [String] = []
         for sentence in found + set.notices.sorted() where !notes.contains(sentence) {
             notes.append(sentence)

@@ -168,6 +168,7 @@ package enum AgentProcess {
             Task { for await order in orders { await keeper.take(order) } },
             Task { await keeper.watchExits() },
             Task { await watch.run() },
+            Task { await keeper.watchDisks() },
             Task { await keeper.volumes.run() },
             Task { await backend.backupKeeper.run() },
             Task {
@@ -243,7 +244,8 @@ package enum AgentProcess {
                 cgroupRoot: configuration.cgroupRoot, instance: instance,
                 bridge: configuration.bridge, clusterNetwork: network,
                 datacenterNetworks: configuration.datacenterNetworks,
-                uplink: configuration.bandwidth, diskPaths: [configuration.dataFolder],
+                uplink: configuration.bandwidth,
+                diskPaths: ["", "/images", "/volumes"].map { configuration.dataFolder + $0 },
                 reservations: configuration.reservedCores, ownPort: ownPort), commands: commands)
     }
 

@@ -65,6 +65,8 @@ package actor SetKeeper {
         var oomKillsPast: [String: Int] = [:]
         /// What it asks for and this host does not have, as far as it was said.
         var notices: Set<String> = []
+        /// The devices that its caps were last set on; nil when this start of the agent has not.
+        var cappedDevices: [BlockDevice]?
     }
 
     init(
@@ -126,7 +128,7 @@ package actor SetKeeper {
 
     /// Ending and resizing are never kept waiting by making: what waits for an image must not block
     /// what frees room.
-    private func chain(
+    func chain(
         _ slot: SlotID, isQuick: Bool = false, _ work: @escaping @Sendable () async -> Void
     ) {
         let before = chains[slot]

@@ -163,6 +163,19 @@ actor VolumeKeeper {
         if !spec.volumes.isEmpty { await tell() }
     }
 
+    /// Where those of a set's volumes are mounted that have a device of their own.
+    func deviceFolders(_ spec: ServiceSpec, of slot: SlotID) async throws -> [String] {
+        let names = spec.volumes.filter { $0.volumeClass != .directory }.map(\.name)
+        guard !names.isEmpty else { return [] }
+        return try await store.list(measuring: false).compactMap { status in
+            let name = status.record.name
+            guard name.slot == slot, name.snapshot == nil, names.contains(name.volume) else {
+                return nil
+            }
+            return status.path
+        }
+    }
+
     /// Unmounts what a set had; its containers have ended.
     func detach(_ spec: ServiceSpec, of slot: SlotID) async throws {
         for volume in spec.volumes {

@@ -43,8 +43,11 @@ extension HostControl {
         let path = "\(settings.cgroupRoot)/\(slot)" + (container.map { "/\($0)" } ?? "")
         func value(_ figure: CgroupReadings.Figure) throws(HostControlError) -> Int? {
             guard let file = CgroupReadings.file(figure, layout: layout, path: path),
-                let text = try KernelFile.readIfPresent(file)
+                var text = try KernelFile.readIfPresent(file)
             else { return nil }
+            if figure == .readBytes || figure == .writtenBytes {
+                text = DiskStack.countedOnce(text)
+            }
             return CgroupReadings.value(figure, version: layout.version, text: text)
         }
         guard let memory = try value(.memory), let pids = try value(.pids) else {

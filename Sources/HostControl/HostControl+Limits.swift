@@ -8,6 +8,7 @@ extension HostControl {
     /// Also changes the limits of a set that runs: all or nothing, so after a failure the values are
     /// the former ones. Writes nothing where all is in place already. Returns a sentence for
     /// everything that was asked for but has no effect on this machine, though no wall is missing.
+    /// `folders` are those that the set writes to beside the host's own: where its volumes are mounted.
     ///
     /// Throws `limitNotTaken` with file, wanted and got when the kernel keeps another value,
     /// `memoryInUse` when memory cannot shrink without killing, `notEnoughCores` when too few are free
@@ -15,12 +16,12 @@ extension HostControl {
     /// keep a limit at all, and `notRestored` when, after a failure, a former value did not return.
     @discardableResult
     package func ensureSetCgroup(
-        slot: SlotID, containers: [(name: String, limits: CgroupLimits)]
+        slot: SlotID, containers: [(name: String, limits: CgroupLimits)], folders: [String] = []
     ) async throws -> [String] {
         try checkName(slot)
         for container in containers { try checkName(slot, container: container.name) }
         removeStaleGroups(slot: slot, wanted: containers.map(\.name))
-        let disks = try disks(for: containers.map(\.limits))
+        let disks = try disks(for: containers.map(\.limits), folders: folders)
         let steps = CgroupPlan.steps(
             layout: capabilities.cgroups, root: settings.cgroupRoot, set: "\(slot)",
             containers: containers, devices: disks.devices)
@@ -36,7 +37,7 @@ extension HostControl {
             throw error
         }
         return disks.notices + cores.notices + sentences(of: limiting)
-            + weightNotices(of: containers.map(\.limits), on: disks.devices, slot: slot)
+            + weightNotices(of: containers.map(\.limits), on: disks, slot: slot)
     }
 
     /// Carries steps out that set limits, unless all is in place: all of them, or after a failure

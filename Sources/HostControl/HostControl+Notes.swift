@@ -4,13 +4,16 @@ import HostPlan
 extension HostControl {
     /// What of the limits of a set that is here this machine does not enforce, charge or tell, one
     /// sentence each; reads only, and changes nothing.
+    ///
+    /// `folders` are those of its volumes.
     package func notes(
-        slot: SlotID, containers: [(name: String, limits: CgroupLimits)], network: NetworkSpec
+        slot: SlotID, containers: [(name: String, limits: CgroupLimits)], network: NetworkSpec,
+        folders: [String] = []
     ) throws(HostControlError) -> [String] {
         try checkName(slot)
         let limits = containers.map(\.limits)
         let layout = capabilities.cgroups
-        let disks = try disks(for: limits)
+        let disks = try disks(for: limits, folders: folders)
         let steps = CgroupPlan.steps(
             layout: layout, root: settings.cgroupRoot, set: "\(slot)", containers: containers,
             devices: disks.devices)
@@ -18,7 +21,8 @@ extension HostControl {
             version: layout.version, hasCores: layout.mountPoint(of: "cpuset") != nil,
             hasPressure: pressure("\(settings.cgroupRoot)/\(slot)") != nil)
         return disks.notices + sentences(of: steps)
-            + weightNotices(of: limits, on: disks.devices, slot: slot)
+            + weightNotices(of: limits, on: disks, slot: slot)
+            + capNotes(of: limits, on: disks)
             + bandwidthNotes(network) + ownPortNotes(network)
             + CgroupNotes.sentences(for: limits, kernel: kernel)
     }

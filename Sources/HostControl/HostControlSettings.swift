@@ -24,8 +24,8 @@ package struct HostControlSettings: Sendable {
     ///
     /// For tests and tools; nil in the agent.
     package var networkNamespace: String?
-    /// Paths on the disks whose input and output are limited: where images and the files of
-    /// containers are.
+    /// Paths on the disks whose input and output are limited for every set: where images, the files of
+    /// containers and those of volumes are.
     package var diskPaths: [String]
     /// Groups beside ours that have cores to themselves, such as `machine.slice` of virtual machines.
     package var reservations: [CoreSetPlan.Reservation]

@@ -57,6 +57,9 @@ expect_equal "the others do not hold its volume" 2 \
     "$(explained "$running" "[.hosts[] | select(.obstacle == \"does not hold its volumes, which are on h$holder\")] | length")"
 expect_equal "its write cap" 5000000 "$(explained "$running" '.containers[0].io.writeBytesPerSecond')"
 notes=$(ASKED=$asked explained "$running" '.notes | join("\n")')
+if ! grep -q "not on one disk" "$RUN/h$holder.log"; then
+    expect_match "what a cap is of" 'hold for each container and each disk by itself' "$notes"
+fi
 if cgroups_are_v2; then
     expect "version 2 charges writing" test "$(grep -c 'charge writing only' <<< "$notes")" = 0
 else
@@ -90,6 +93,7 @@ containers:
     command: [sh, -c, 'exec sleep 100000']
     cpu: {request: 50m, limit: 300m}
     memory: {request: 16Mi, limit: 64Mi}
+    io: {write: 8MBps}
 volumes:
   - {name: fast, size: 320Mi, mount: /fast, class: loop, file-system: xfs, no-exec: true}
   - {name: fixed, size: 16Mi, mount: /fixed, class: directory, read-only: true}
@@ -97,6 +101,9 @@ YAML
 expect_equal "the one host with room" h3 "$(set_field options.0 .host)"
 inside() { shoal 1 exec -n options.0 -- "$@" 2>&1; }
 expect_match "the file system" '/fast xfs [^ ]*noexec' "$(inside cat /proc/mounts)"
+device=$(awk -v point="$DATA/h3/volumes/mounts/options.0.fast" '$5 == point { print $3 }' /proc/self/mountinfo)
+expect_match "the volume's own device is capped" "(^|[[:space:]])$device (rbps=max wbps=)?8000000" \
+    "$(cgroup_file 3 options.0/app blkio blkio.throttle.write_bps_device io.max)"
 expect "writing" inside sh -c 'echo "#!/bin/sh" > /fast/program; chmod +x /fast/program 2> /dev/null || busybox chmod +x /fast/program'
 expect_match "no program starts there" '[Pp]ermission denied' "$(inside /fast/program)"
 expect_match "nothing is written to what is read-only" 'Read-only file system' "$(inside sh -c 'echo x > /fixed/file')"

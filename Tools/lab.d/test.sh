@@ -7,7 +7,7 @@
 # where they need device-mapper, quota or the right to grow what is mounted; all of VolumeStoreTests
 # with a kill at every step takes half an hour.
 TEST_FILTERS=(
-    'HostControlTests\.(CgroupTests|MemoryAndBurstTests|DiskLimitTests)'
+    'HostControlTests\.(CgroupTests|MemoryAndBurstTests|DiskLimitTests|VolumeDiskTests)'
     'ContainerRuntimeTests\.ContainerTests/(lifecycle|sandbox|outOfMemory)'
     'ContainerRuntimeTests\.KeptLimitTests'
     'VolumeStoreTests\.(LogicalTests|QuotaTests|FailingDiskTests)'

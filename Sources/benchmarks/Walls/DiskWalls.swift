@@ -56,13 +56,15 @@ struct DiskWalls: WallMeasurement {
         try await host.remove([slot])
     }
 
-    /// The only word of a line of `io.max` that is no `max`, or the version 1 file's one line.
+    /// What is no `max` of the lines of `io.max`, or the lines of the version 1 file: one for each
+    /// device.
     private func readBack(_ host: WallHost, _ slot: SlotID, _ file: String) -> String {
-        guard host.layout.version == .two else {
-            return host.text("blkio.throttle.\(file)_device", slot) ?? "-"
+        let name =
+            host.layout.version == .two ? "io.max" : "blkio.throttle.\(file)_device"
+        let lines = (host.text(name, slot) ?? "-").split(separator: "\n").map { line in
+            line.split(separator: " ").filter { !$0.hasSuffix("=max") }.joined(separator: " ")
         }
-        return (host.text("io.max", slot) ?? "-").split(separator: " ")
-            .filter { !$0.hasSuffix("=max") }.joined(separator: " ")
+        return lines.joined(separator: ", ")
     }
 
     /// What the kernel writes back later from its cache: of a new file, since the pages of one that
