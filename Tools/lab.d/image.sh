@@ -31,6 +31,14 @@ prepare_image() {
     [ "$status" = 0 ] || fail "the root image could not be made; the lines above say why"
 }
 
+# What the root folder is made of, as one number.
+image_recipe() {
+    {
+        echo "$IMAGE_SUITE" $IMAGE_PACKAGES ${LAB_PACKAGES:-} "$MASKED_UNITS"
+        cat "$TOOLS"/lab.d/guest/{machine-init,machine-network,lab-network.service}
+    } | sha256sum | cut -d' ' -f1
+}
+
 # Runs in a subshell, with the cache locked. What is half made bears the name *.new and goes.
 fill_cache() {
     local engine=$1
@@ -38,6 +46,10 @@ fill_cache() {
     trap 'rm -rf --one-file-system "$CACHE"/*.new' EXIT
     trap 'exit 130' INT TERM HUP
     [ -f "$CACHE/key" ] || ssh-keygen -q -t ed25519 -N '' -C shoal-lab -f "$CACHE/key"
+    # Machines that run keep the image that they began with.
+    if [ ! -d "$MACHINES" ] && [ "$(cat "$CACHE/recipe" 2> /dev/null)" != "$(image_recipe)" ]; then
+        rm -rf --one-file-system "$CACHE/root" "$CACHE"/{uml,qemu}.ext4
+    fi
     [ -d "$CACHE/root" ] || make_root
     if [ "$engine" = qemu ]; then
         [ -f "$CACHE/cloud-start.gz" ] || make_initial_root
@@ -92,6 +104,7 @@ make_root() {
     for unit in $MASKED_UNITS; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
     ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
     mv "$root" "$CACHE/root"
+    image_recipe > "$CACHE/recipe"
 }
 
 # make_image_file ENGINE MODULES: a sparse ext4 file of the root folder with these modules.

@@ -31,7 +31,8 @@ in_machine() {
 machines() {
     local folder
     for folder in "$MACHINES"/[0-9]*; do
-        [ -d "$folder" ] && basename "$folder"
+        # User-mode Linux has folders there for a moment whose names begin with anything.
+        [ -d "$folder" ] && [[ ${folder##*/} =~ ^[0-9]+$ ]] && echo "${folder##*/}"
     done | sort -n
 }
 
