@@ -74,6 +74,20 @@ refused "an unknown slot" 1 'there is no set ship.7' move ship.7 --to "h$target"
 refused "the host it is on" 1 "are on h$source already" move ship.0 --to "h$source"
 refused "no host at all" 64 'either --to HOST or --cancel' move ship.0
 refused "no move to cancel" 1 'ship.0 is not being moved' move ship.0 --cancel
+# An agent that cannot find rsync, as on a host that lacks it.
+cat > "$WORK/without-rsync" <<SH
+#!/bin/sh
+exec unshare -m --propagation slave sh -c 'mount --bind /dev/null /usr/bin/rsync && exec "\$@"' sh "$SHOAL" "\$@"
+SH
+chmod +x "$WORK/without-rsync"
+kill_agent "$target"
+SHOAL=$WORK/without-rsync start_agent "$target"
+eventually 30 "three hosts, one without rsync" all_see_three
+refused "a host without rsync" 1 "cannot move to h$target: .*needs the program .rsync.: install it there with .apt-get install rsync" \
+    move ship.0 --to "h$target"
+kill_agent "$target"
+start_agent "$target"
+eventually 30 "three hosts again" all_see_three
 
 # --- moved -----------------------------------------------------------------------------------------
 before=$(lines)
