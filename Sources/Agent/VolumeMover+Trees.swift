@@ -37,9 +37,8 @@ extension VolumeMover {
             check: { try await store.requireBounded(copy) }
         ).run()
         guard !result.theirs.isThrough else { return result }
-        // The sender hears of what the receiver met, unless that could not say it any more.
         try await store.requireBounded(copy)
-        let ending = result.theirs
+        let ending = TreeCopyEnding(sender: result.theirs, receiver: result.ours)
         let cause = "rsync ended with exit code \(ending.code): \(ending.words)"
         guard ending.mayPass else {
             throw VolumeError.tool(attempt: "copy \(original.name)", cause: cause)

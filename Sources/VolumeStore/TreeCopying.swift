@@ -15,6 +15,13 @@ package struct TreeCopyEnding: Hashable, Sendable {
         self.words = words
     }
 
+    /// How a pass ended as a whole: what the receiver met is the cause when the sender only saw it go.
+    package init(sender: TreeCopyEnding, receiver: TreeCopyEnding) {
+        self = sender
+        guard sender.mayPass, receiver.code != 0, !receiver.mayPass else { return }
+        self = receiver
+    }
+
     /// The beginning of a text, as much as may be kept of it.
     package static func bounded(_ text: String) -> String {
         var words = ""
@@ -62,6 +69,7 @@ enum TreeCopying {
         numeric ids = yes
         munge symlinks = no
         reverse lookup = no
+        log file = /run/log
         [volume]
         path = /volume
         list = no
@@ -90,14 +98,19 @@ enum TreeCopying {
         ]
     }
 
+    /// What the receiver met it may not be able to tell the sender any more, when it ends for that.
+    private static let receiverScript = """
+        printf %s "$1" > /run/settings
+        rsync --server --daemon --config=/run/settings .
+        code=$?
+        grep -aE 'rsync( error)?: ' /run/log | tail -n 4 >&2
+        exit $code
+        """
+
     /// Receives into a folder what a sender says on its standard input, and nothing elsewhere.
     static func receiver(into folder: String) -> [String] {
         sandbox(folder, isReadOnly: false)
-            + [
-                "sh", "-c",
-                "printf %s \"$1\" > /settings; "
-                    + "exec rsync --server --daemon --config=/settings .", "sh", daemonSettings,
-            ]
+            + ["sh", "-c", receiverScript, "sh", daemonSettings]
     }
 
     private static func sandbox(_ folder: String, isReadOnly: Bool) -> [String] {
@@ -105,7 +118,7 @@ enum TreeCopying {
             + ["pid", "net", "ipc", "uts"].map { "--unshare-\($0)" }
             + ["--cap-drop", "ALL"] + capabilities.flatMap { ["--cap-add", "CAP_\($0)"] }
             + ["--ro-bind", "/usr", "/usr"] + systemFolders()
-            + ["--dev-bind", "/dev/null", "/dev/null"]
+            + ["--dev-bind", "/dev/null", "/dev/null", "--size", "1048576", "--tmpfs", "/run"]
             + [isReadOnly ? "--ro-bind" : "--bind", folder, "/volume", "--chdir", "/", "--"]
     }
 

@@ -45,6 +45,8 @@ struct KillTests {
         // How long each operation takes in microseconds, so that kills fall all over it.
         var lengths: [String: Int] = [:]
         var tally = KillTally()
+        // A short run does not come to all operations: each run begins with another one.
+        let first = Int.random(in: 0..<VictimOperation.allCases.count)
         for round in 0..<KillTests.randomKills {
             let volumeClass = classes[round % classes.count]
             let operations = VictimOperation.allCases.filter {
@@ -52,7 +54,7 @@ struct KillTests {
                     || VolumeStore.hasResourceCapability)
                     && ($0 != .receive || volumeClass != "directory" || treeObstacle == nil)
             }
-            let operation = operations[round / classes.count % operations.count]
+            let operation = operations[(first + round / classes.count) % operations.count]
             let fixture = try VolumeFixture()
             let key = "\(volumeClass) \(operation)"
             let guess = lengths[key] ?? KillTests.firstGuess(volumeClass)

@@ -199,6 +199,7 @@ struct TreeCopyTests {
         let sender = TreeCopying.sender(of: "/usr/bin", isThorough: false)
         let ending = try await TreePump(pair.store, sender: sender, to: copy.id).run()
         #expect(!ending.isThrough && !ending.mayPass, "\(ending)")
+        #expect(ending.words.contains("No space left on device"), "\(ending)")
         let kept = try await pair.store.measure(try #require(pair.store.receivedCopies().first))
         #expect(kept.used <= mebibytes(16))
         #expect(try await pair.pass(copy.id).code == 0)
@@ -261,6 +262,11 @@ struct TreeCopyTests {
         form += (0..<4).map { UInt8(truncatingIfNeeded: value.count >> (24 - 8 * $0)) }
         form += value
         let status = clinux_volume_set_attributes(file.descriptor, form, form.count)
+        if status == -EOPNOTSUPP {
+            // A tmpfs before Linux 6.6 has no attributes of users.
+            print("copies of folders: no attribute \(name) on this file system")
+            return
+        }
         try #require(status == 0, "\(name) \(status)")
     }
 }

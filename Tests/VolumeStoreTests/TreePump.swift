@@ -34,12 +34,11 @@ struct TreePump {
         taker = try await store.startTaking(copy)
     }
 
-    /// Runs it to its end; returns how the sender ended.
+    /// Runs it to its end; returns how it ended.
     func run() async throws -> TreeCopyEnding {
         async let back = TreePump.carry(from: taker, to: giver)
         let ending = try await TreePump.carry(from: giver, to: taker)
-        _ = try await back
-        return ending
+        return TreeCopyEnding(sender: ending, receiver: try await back)
     }
 
     private static func carry(
