@@ -28,6 +28,8 @@ package enum VolumeError: Error, Sendable, CustomStringConvertible {
     case capacityReached(attempt: String, wanted: Int, promised: Int, capacity: Int)
     /// The thin pool is full or nearly so.
     case poolFull(attempt: String, pool: String, percent: Int)
+    /// The metadata of the thin pool is full or nearly so, whatever room for data there is.
+    case poolMetadataFull(attempt: String, pool: String, percent: Int)
     /// The content does not fit into the smaller size.
     case contentTooLarge(VolumeName, used: Int, wanted: Int)
     /// The copy differs from what it was copied from.
@@ -88,8 +90,11 @@ package enum VolumeError: Error, Sendable, CustomStringConvertible {
                 + "raise that, or empty the trash"
         case .poolFull(let attempt, let pool, let percent):
             "cannot \(attempt): the thin pool \(pool) is \(percent) % full; extend it with "
-                + "`lvextend -L +10G \(pool)` (its metadata with `lvextend "
-                + "--poolmetadatasize +64M \(pool)`), or empty the trash"
+                + "`lvextend -L +10G \(pool)`, or empty the trash"
+        case .poolMetadataFull(let attempt, let pool, let percent):
+            "cannot \(attempt): the metadata of the thin pool \(pool) is \(percent) % full, and "
+                + "the rest is what LVM and the kernel keep; extend it with "
+                + "`lvextend --poolmetadatasize +64M \(pool)`, or empty the trash"
         case .contentTooLarge(let name, let used, let wanted):
             "cannot shrink \(name) to \(Quantity.display(bytes: wanted)): its content takes "
                 + "\(Quantity.display(bytes: used)); remove files or take a larger size"
@@ -117,7 +122,7 @@ package enum VolumeError: Error, Sendable, CustomStringConvertible {
     /// True when the disk was full.
     package var isDiskFull: Bool {
         switch self {
-        case .noSpace, .capacityReached, .poolFull: true
+        case .noSpace, .capacityReached, .poolFull, .poolMetadataFull: true
         case .system(_, let code): code == ENOSPC || code == EDQUOT
         default: false
         }

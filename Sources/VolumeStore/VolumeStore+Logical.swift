@@ -17,9 +17,6 @@ struct LogicalVolume: Sendable {
 extension VolumeStore {
     private static let prefix = "shoal-"
     private static let trashPrefix = "shoal-trash-"
-    /// From here on, nothing new is put into a pool, in percent: thin volumes that run out of pool
-    /// lose writes.
-    private static let poolPercentMax = 95
 
     private func logicalName(_ record: VolumeRecord, isTrashed: Bool? = nil) -> String {
         let isTrashed = isTrashed ?? record.state.isTrashed
@@ -105,38 +102,37 @@ extension VolumeStore {
 
     func requirePoolSpace(attempt: String) async throws {
         let state = try await poolState(attempt: attempt)
-        guard !state.isNearlyFull else {
-            throw VolumeError.poolFull(
-                attempt: attempt, pool: "\(try thinPool())", percent: state.percent)
+        let pool = "\(try thinPool())"
+        if state.isMetadataNearlyFull {
+            throw VolumeError.poolMetadataFull(
+                attempt: attempt, pool: pool, percent: state.metadataPercent)
+        }
+        if state.isDataNearlyFull {
+            throw VolumeError.poolFull(attempt: attempt, pool: pool, percent: state.dataPercent)
         }
     }
 
-    /// The pool's size in bytes and how full it is: its data or its metadata, whichever is fuller.
-    func poolState(
-        attempt: String
-    ) async throws -> (size: Int, percent: Int, isNearlyFull: Bool) {
+    /// How full the pool is; throws when it has failed.
+    func poolState(attempt: String) async throws -> PoolState {
         let pool = try thinPool()
         let text = try await lvm(
             [
                 "lvs", "--noheadings", "--nosuffix", "--units", "b", "--separator", "|", "-o",
-                "lv_size,data_percent,metadata_percent,lv_health_status", "\(pool)",
+                PoolState.columns, "\(pool)",
             ], attempt: attempt)
-        let fields = text.filter { !$0.isWhitespace }
-            .split(separator: "|", omittingEmptySubsequences: false)
-        if fields.count == 4, ["failed", "metadata_read_only"].contains(fields[3]) {
-            throw VolumeError.tool(
-                attempt: attempt,
-                cause: "the thin pool \(pool) has failed (\(fields[3])); stop what uses its "
-                    + "volumes, then `vgchange --activate n \(pool.group)`, "
-                    + "`lvconvert --repair \(pool)`, and start them again")
-        }
-        let percents = fields.dropFirst().prefix(2).compactMap { Double($0) }
-        guard percents.count == 2, let size = Int(fields[0]), let highest = percents.max() else {
+        guard let state = PoolState(line: text) else {
             throw VolumeError.kernelLacks(
                 feature: "volumes in \(pool)", cause: "it is no thin pool",
                 advice: "make one with `lvcreate --type thin-pool`")
         }
-        return (size, Int(highest), Int(highest) >= VolumeStore.poolPercentMax)
+        if let failure = state.failure {
+            throw VolumeError.tool(
+                attempt: attempt,
+                cause: "the thin pool \(pool) has failed (\(failure)); stop what uses its "
+                    + "volumes, then `vgchange --activate n \(pool.group)`, "
+                    + "`lvconvert --repair \(pool)`, and start them again")
+        }
+        return state
     }
 
     // MARK: - Making and removing

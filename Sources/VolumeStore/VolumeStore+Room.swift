@@ -89,7 +89,7 @@ extension VolumeStore {
             }
         }
         let room = max(0, pool.size - others)
-        return pool.isNearlyFull ? min(room, counted) : room
+        return pool.isDataNearlyFull || pool.isMetadataNearlyFull ? min(room, counted) : room
     }
 
     /// Throws when volumes of the disk would be promised more than the settings allow.

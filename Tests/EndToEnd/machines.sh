@@ -50,7 +50,7 @@ containers:
 network: {egress: 8Mbit, ingress: 16Mbit}
 placement: {spread: [host]}
 volumes:
-  - {name: data, size: 64Mi, mount: /data, class: lvm}
+  - {name: data, size: 32Mi, mount: /data, class: lvm}
 YAML
 }
 database | apply_text 1 --wait > "$WORK/apply" 2>&1 || failed "apply" "exit 0" "$(cat "$WORK/apply")"
@@ -156,8 +156,8 @@ expect_between "kB/s written to the disk, limit 4000" 2000 4400 "$written"
 full=$(inside "$slot" dd if=/dev/zero of=/data/fill bs=1M count=100 2>&1)
 expect_match "a full logical volume" 'No space left on device' "$full"
 expect "the full one can be cleaned up" inside "$slot" busybox rm /data/fill
-expect "it grows while it is used" shoal 3 resize db --volume data=96Mi
-expect_between "MiB of the volume after growth" 80 96 "$(inside "$slot" busybox df -P -m /data | awk 'END { print $2 }')"
+expect "it grows while it is used" shoal 3 resize db --volume data=48Mi
+expect_between "MiB of the volume after growth" 36 48 "$(inside "$slot" busybox df -P -m /data | awk 'END { print $2 }')"
 
 apply_text 3 > "$WORK/apply" 2>&1 << 'YAML' || failed "apply of hog" "exit 0" "$(cat "$WORK/apply")"
 service: hog

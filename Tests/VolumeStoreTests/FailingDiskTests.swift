@@ -235,4 +235,82 @@ struct FailingDiskTests {
         #expect(try fill(point, "more", mebibytes: 8))
         try await store.detach(name)
     }
+
+    /// Gives the pool devices that LVM does not know, since each takes a block of metadata, until so much
+    /// of it is in use; false when the kernel takes no more.
+    private func fillMetadata(_ pool: PoolFixture, percent: Int, from number: Int) throws -> Bool {
+        let script = """
+            device=$1-$2-tpool
+            used() { dmsetup status $device | awk '{ split($5, m, "/"); print int(m[1] * 100 / m[2]) }'; }
+            number=$4
+            while [ "$(used)" -lt $3 ]; do
+                for _ in 1 2 3 4 5 6 7 8; do
+                    number=$((number + 1))
+                    dmsetup message $device 0 "create_thin $number" || exit 1
+                done
+            done
+            """
+        let result = try VolumeFixture.run(
+            "sh", "-c", script, "sh", pool.pool.group, pool.pool.pool, "\(percent)", "\(number)")
+        return result.code == 0
+    }
+
+    @Test(
+        "a pool whose metadata is full refuses new volumes and says what to extend; extended it goes on, repaired it is whole",
+        .enabled(
+            if: ProcessInfo.processInfo.environment["SHOALT_LONG"] != nil,
+            "takes minutes: Tools/lab test --long"))
+    func fullMetadata() async throws {
+        let fixture = try VolumeFixture()
+        let pool = try PoolFixture(size: mebibytes(256), metadata: "2m")
+        let store = try await fixture.store(fixture.settings(thinPool: pool.pool))
+        let name = try #require(name)
+        try await store.create(VolumeRequest(name: name, volumeClass: .lvm, size: mebibytes(64)))
+        let point = try await store.attach(name).path
+        try VolumeFixture.write("precious", to: "\(point)/file")
+        try sync(point)
+
+        // Nearly: refused before it is too late, and extended while a volume is in use.
+        #expect(try fillMetadata(pool, percent: 80, from: 1_000_000))
+        let other = VolumeRequest(
+            name: try volume("web.1/data"), volumeClass: .lvm, size: mebibytes(16))
+        func refused() async throws -> Int {
+            let refusal = try await failure { try await store.create(other) }
+            guard case .poolMetadataFull(_, _, let percent) = refusal else { throw refusal }
+            #expect("\(refusal)".contains("lvextend --poolmetadatasize +64M shoalt/pool"))
+            return percent
+        }
+        #expect(try await refused() >= 80)
+        try PoolFixture.lvm("lvextend", "--yes", "--poolmetadatasize", "+4m", "\(pool.pool)")
+        try await store.create(other)
+        try await store.delete(other.name)
+
+        // To the end: the kernel makes the pool read-only, and who needs a new block gets an error.
+        #expect(try !fillMetadata(pool, percent: 101, from: 8_000_000))
+        #expect(try !fill(point, "lost", mebibytes: 32))
+        let status = try VolumeFixture.run("dmsetup", "status", "shoalt-pool-tpool").output
+        #expect(status.contains(" ro "))
+        #expect(try await refused() >= 80)
+        #expect(VolumeFixture.read("\(point)/file") == "precious")
+
+        // The steps: extend, stop the service and start it.
+        try PoolFixture.lvm("lvextend", "--yes", "--poolmetadatasize", "+16m", "\(pool.pool)")
+        try await store.detach(name)
+        _ = try await store.attach(name)
+        #expect(VolumeFixture.read("\(point)/file") == "precious")
+        #expect(try fill(point, "more", mebibytes: 8))
+        try await store.create(
+            VolumeRequest(name: volume("web.2/data"), volumeClass: .lvm, size: mebibytes(16)))
+
+        // What a pool that does not come back needs does no harm either.
+        try await store.detach(name)
+        try PoolFixture.lvm("vgchange", "--activate", "n", pool.pool.group)
+        try PoolFixture.lvm("lvconvert", "--yes", "--repair", "\(pool.pool)")
+        try PoolFixture.lvm("vgchange", "--activate", "y", pool.pool.group)
+        _ = try await store.recover()
+        _ = try await store.attach(name)
+        #expect(VolumeFixture.read("\(point)/file") == "precious")
+        #expect(try fill(point, "again", mebibytes: 8))
+        try await store.detach(name)
+    }
 }

@@ -34,7 +34,7 @@ final class PoolFixture: Sendable {
     private let disk: String
 
     /// Makes a pool of that many bytes, on the tests' disk or another.
-    init(size: Int = 2 << 30, disk other: String? = nil) throws {
+    init(size: Int = 2 << 30, disk other: String? = nil, metadata: String = "16m") throws {
         disk = try #require(other ?? testDisk)
         pool = ThinPool(group: "shoalt", pool: "pool")
         // What a test that failed has left in use.
@@ -43,7 +43,7 @@ final class PoolFixture: Sendable {
         try PoolFixture.lvm("vgcreate", pool.group, disk)
         try PoolFixture.lvm(
             "lvcreate", "--yes", "--type", "thin-pool", "--size", "\(size)b",
-            "--poolmetadatasize", "16m", "--name", pool.pool, pool.group)
+            "--poolmetadatasize", metadata, "--name", pool.pool, pool.group)
         try PoolFixture.lvm("lvchange", "--yes", "--errorwhenfull", "y", "\(pool)")
     }
 
