@@ -4,7 +4,8 @@ import HostPlan
 /// What a container sees of the machine in `/proc`: its own limits instead of the host's, as far as
 /// lxcfs (lxcfs(8), Debian's package) serves them on this host.
 ///
-/// lxcfs computes each file from the cgroup of whoever reads it, so a live resize shows at once.
+/// lxcfs computes each file from the cgroup of whoever reads it, so a live resize shows at once. A quota
+/// counts as processors only when it was started with `--enable-cfs`.
 /// Without it a container sees the whole machine, which misleads programs that size themselves.
 enum SystemView {
     /// The files below lxcfs's mount point, and where they belong in a container.

@@ -318,37 +318,6 @@ struct ContainerTests {
         }
     }
 
-    @Test(
-        "where lxcfs runs a container sees its own memory and processors", .timeLimit(.minutes(1)))
-    func systemView() async throws {
-        guard access("/usr/bin/lxcfs", X_OK) == 0 else {
-            return print("skipped: lxcfs is not installed: apt-get install lxcfs")
-        }
-        try await ContainerFixture.with { fixture in
-            let view = "\(fixture.folder)/view"
-            mkdir(view, 0o755)
-            // In the foreground it would be ours to wait for; the shell's background is enough.
-            let started = try await fixture.commands.check([
-                "sh", "-c",
-                "lxcfs --pidfile=\(view).pid \(view) > \(view).log 2>&1 & "
-                    + "for i in $(seq 50); do [ -s \(view)/proc/meminfo ] && break; sleep 0.1; done; "
-                    + "[ -s \(view)/proc/meminfo ] && echo up; true",
-            ])
-            defer { SystemViewProcess.end(view) }
-            guard started.outputText.contains("up") else {
-                return print("skipped: lxcfs does not start on this kernel")
-            }
-            var settings = fixture.settings
-            settings.systemViewFolder = view
-            let runtime = try ContainerRuntime(settings: settings, commands: fixture.commands)
-            let launch = fixture.launch("grep MemTotal /proc/meminfo; echo no > /proc/stat")
-            try await fixture.run(launch, in: runtime)
-            #expect(await nextExit(of: runtime)?.code == 1)
-            let text = try LogReader(path: runtime.logPath(launch.id)).tail(lines: 9).map(\.text)
-            #expect(text.contains { $0.hasSuffix(" 65536 kB") }, "\(text)")
-        }
-    }
-
     @Test("exceeding the memory limit is told apart", .timeLimit(.minutes(1)))
     func outOfMemory() async throws {
         try await ContainerFixture.with { fixture in
@@ -359,17 +328,5 @@ struct ContainerTests {
             let exit = try #require(await nextExit(of: runtime))
             #expect(exit.code == 137 && exit.outOfMemory && !exit.monitorLost)
         }
-    }
-}
-
-/// The lxcfs that a test started.
-private enum SystemViewProcess {
-    static func end(_ view: String) {
-        if let text = ContainerFixture.text("\(view).pid"), let pid = pid_t(text.filter(\.isNumber))
-        {
-            kill(pid, SIGTERM)
-            for _ in 0..<100 where kill(pid, 0) == 0 { usleep(20_000) }
-        }
-        umount2(view, Int32(MNT_DETACH))
     }
 }
