@@ -6,6 +6,7 @@ enum ResticComplaint {
     private static let accessWords = [
         "(401)", "(403)", " 401 ", " 403 ", "access denied", "accessdenied",
         "invalidaccesskeyid", "signaturedoesnotmatch", "access key id you provided",
+        "request signature we calculated", "invalid security", "not authorized",
         "permission denied", "unauthorized", "forbidden",
     ]
     private static let roomWords = [
@@ -38,10 +39,11 @@ enum ResticComplaint {
             return .locked(target: target, by: holder(lines))
         }
         if says(roomWords) { return .targetFull(target: target) }
+        // First: a store that does not know a key says that the key does not exist.
+        if says(accessWords) { return .accessDenied(target: target, cause: cause) }
         if says(["is there a repository at"]), isAbsent(text) {
             return .noRepository(target: target)
         }
-        if says(accessWords) { return .accessDenied(target: target, cause: cause) }
         if says(["no matching id found", "no snapshot found"]) {
             return .noSnapshot("asked for", target: target)
         }

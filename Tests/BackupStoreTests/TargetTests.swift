@@ -108,6 +108,22 @@ struct TargetTests {
                 "Is there a repository at the following location?") == "unreachable")
         #expect(error("ciphertext verification failed") == "damaged")
         #expect(error("Fatal: Access Denied.") == "accessDenied")
+        // S3 tells of keys in sentences that speak of other things elsewhere.
+        for refusal in [
+            "Stat: Access Denied.",
+            "Stat: The AWS Access Key Id you provided does not exist in our records.",
+            "Stat: The request signature we calculated does not match the signature you provided.",
+        ] {
+            #expect(
+                error(
+                    "Fatal: unable to open config file: \(refusal)",
+                    "Is there a repository at the following location?") == "accessDenied",
+                "\(refusal)")
+        }
+        #expect(
+            error(
+                "Fatal: unable to open config file: Stat: The specified key does not exist.",
+                "Is there a repository at the following location?") == "noRepository")
         #expect(error("something else") == "nothing")
     }
 }
