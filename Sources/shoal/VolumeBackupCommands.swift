@@ -271,13 +271,19 @@ extension VolumeBackupsView {
 }
 
 extension DurabilityView {
+    /// Years of which one sees the loss; no more digits than the model is worth.
+    private var yearsToLoss: String {
+        let years = 1 / lossPerYear
+        // Many copies make it larger than an integer can be.
+        return years < 1e15 ? "\(Int(years.rounded()))" : "more than 10^15"
+    }
+
     /// The figure and what it was worked out from.
     var facts: [(String, String)] {
         [
             (
                 "Durability",
-                "\(nines) nines a year: all of it is lost in one of "
-                    + "\(lossPerYear > 0 ? "\(Int((1 / lossPerYear).rounded()))" : "no") years"
+                "\(nines) nines a year: all of it is lost in one of \(yearsToLoss) years"
             ),
             (
                 "",

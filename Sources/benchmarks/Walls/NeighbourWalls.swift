@@ -74,7 +74,7 @@ struct NeighbourWalls: WallMeasurement {
     ) async throws -> WallRow {
         let times = try await attack(script, host)
         var row = row(
-            name, times, host, configured: "request 200m beside 100m, cores shared")
+            name, times, host, configured: "requests 200m and 100m")
         guard row.verdict == .broken else { return row }
         let widest = try await attack(script, host) { attacker in
             try host.weigh(server, most: true)
@@ -88,9 +88,8 @@ struct NeighbourWalls: WallMeasurement {
         }
         row.verdict = .lacking
         row.note =
-            "at the kernel's widest weights, without Shoal's part in it, still \(ratio): a set that "
-            + "was held back by its limit may finish a scheduler's turn first when it goes on; "
-            + "`cores: dedicated` is the wall against that"
+            "no weight of this kernel holds it (\(ratio) at its widest): `cores: dedicated` is the "
+            + "wall against that"
         return row
     }
 

@@ -70,7 +70,7 @@ enum WallTable {
         "WALL", "CONFIGURED", "READ BACK", "MEASURED", "ALLOWED", "VERDICT",
     ]
     /// As wide as what stands there usually; what is longer moves the rest of its line.
-    private static let widths = [24, 27, 30, 40, 20, 0]
+    private static let widths = [31, 27, 30, 40, 20, 0]
 
     /// One row, and below it what else is to be known.
     static func text(_ row: WallRow) -> String {
