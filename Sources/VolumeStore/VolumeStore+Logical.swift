@@ -232,14 +232,22 @@ extension VolumeStore {
             checkpoint("renamed logical volume")
         }
         guard isTrashed, access(devicePath(pool, right), F_OK) == 0 else { return }
+        // Nor shall it have one after the machine has started again and activated the whole group.
         try await lvm(
-            ["lvchange", "-q", "--yes", "--activate", "n", "\(pool.group)/\(right)"],
-            attempt: attempt)
+            [
+                "lvchange", "-q", "--yes", "--setactivationskip", "y", "--activate", "n",
+                "\(pool.group)/\(right)",
+            ], attempt: attempt)
         checkpoint("deactivated logical volume")
     }
 
     func isLogicalVolumeMisplaced(_ record: VolumeRecord) async throws -> Bool {
-        try await logicalVolume(record, isTrashed: !record.state.isTrashed) != nil
+        if try await logicalVolume(record, isTrashed: !record.state.isTrashed) != nil {
+            return true
+        }
+        // A crash came before its device was taken away, or somebody activated it.
+        return record.state.isTrashed
+            && access(devicePath(try thinPool(), logicalName(record)), F_OK) == 0
     }
 
     func hasLogicalVolume(_ record: VolumeRecord) async throws -> Bool {
