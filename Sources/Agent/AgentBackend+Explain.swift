@@ -21,7 +21,7 @@ extension AgentBackend {
                 .notFound, "there is no set \(slot)", next: "`shoal sets` lists them")
         }
         let placement = record.placement
-        let spec = placement.flatMap { service.spec(revision: $0.revision) } ?? service.spec
+        let limits = LimitsLook(of: record, service, look.state)
         var view = ExplanationView(
             slot: slot.description, phase: record.phase.rawValue,
             reason: [record.reason, record.pendingReason].first { !$0.isEmpty },
@@ -30,7 +30,9 @@ extension AgentBackend {
             limitsRevision: record.report.flatMap { $0.revision == 0 ? nil : $0.revision },
             demand: explanation.demand, room: explanation.room,
             best: explanation.best.map(look.name),
-            hosts: explanation.hosts.map { HostChoiceView($0, placement: placement) }, spec: spec)
+            hosts: explanation.hosts.map { HostChoiceView($0, placement: placement) },
+            spec: limits.inForce)
+        view.wanted = limits.view
         guard let placement, !record.stranded else { return view }
         do {
             view.notes = try await notes(
@@ -61,6 +63,45 @@ extension AgentBackend {
         try await channel.send(PeerReply.ready)
         try await channel.send(PeerNotes(sentences: sentences))
         await channel.finish()
+    }
+}
+
+/// The limits that a set has and those that are wanted of it, as the log knows them.
+private struct LimitsLook {
+    /// What is in force, volumes with the sizes they have; what is wanted while nothing is.
+    private(set) var inForce: ServiceSpec
+    /// What is wanted instead; nil while it is in force.
+    private(set) var view: WantedLimitsView?
+
+    init(of slot: SlotRecord, _ service: ServiceRecord, _ state: ReplicatedState) {
+        let revision = slot.placement?.revision ?? service.revision
+        let wanted = service.spec(revision: revision) ?? service.spec
+        inForce = wanted
+        guard let placement = slot.placement, let reported = slot.report?.revision, reported > 0,
+            let spec = service.spec(revision: reported)
+        else { return }
+        inForce = spec
+        var back = spec
+        let held = state.volumesHeld(by: service)
+        for position in inForce.volumes.indices {
+            let name = inForce.volumes[position].name
+            let own = state.volumes(of: placement.host).first {
+                $0.slot == slot.slot && $0.name == name && $0.owner == service.createdAt
+                    && $0.snapshot == nil && $0.trashedAt == nil
+            }
+            if let own { inForce.volumes[position].sizeBytes = own.sizeBytes }
+            // Other sets of the service may have larger ones by now, which stay so.
+            let most = held.first { $0.name == name }?.sizeBytes ?? 0
+            let size = max(inForce.volumes[position].sizeBytes, most)
+            let limit = wanted.volumes.first { $0.name == name }?.sizeBytes
+            back.volumes[position].sizeBytes = min(size, limit ?? size)
+        }
+        let lacksSize = wanted.volumes.contains { volume in
+            inForce.volumes.contains { $0.name == volume.name && $0.sizeBytes < volume.sizeBytes }
+        }
+        guard reported != revision || lacksSize else { return }
+        view = WantedLimitsView(
+            revision: revision, spec: wanted, takeBack: back.resizeCommands(from: wanted))
     }
 }
 

@@ -241,6 +241,14 @@ package struct AgentBackend: ControlBackend {
             outcome: before?.spec == after?.spec ? .unchanged : .updated)
     }
 
+    package func takeBackLimits(service: String, revision: UInt64) async throws -> ApplyResult {
+        let index = try await write(.takeBackLimits(service: service, revision: revision))
+        let after = await look().state.service(service)
+        return ApplyResult(
+            service: service, revision: after?.revision ?? 0, index: index.value,
+            outcome: .updated)
+    }
+
     package func delete(service: String) async throws -> ApplyResult {
         let before = await look().state.service(service)
         let index = try await write(.deleteService(service))

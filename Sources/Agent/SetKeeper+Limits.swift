@@ -57,7 +57,7 @@ extension SetKeeper {
     }
 
     /// Sets a set's limits again when its disks are others than last time.
-    private func renewCaps(_ slot: SlotID) async {
+    func renewCaps(_ slot: SlotID) async {
         guard let set = sets[slot], set.wanted, set.record.started, set.record.spec.hasCaps else {
             return
         }

@@ -59,6 +59,8 @@ package actor SetKeeper {
         var exits: [String: ContainerExit] = [:]
         /// Why its newest limits are not in force; empty when they are.
         var resizeRefusal = ""
+        /// The order whose limits were refused last.
+        var refusedOrder: SetOrder?
         /// Kernel kills for want of memory that were counted before the present run.
         var oomKillsBefore: [String: Int] = [:]
         /// Kernel kills for want of memory in runs of each container that are over.

@@ -151,16 +151,37 @@ actor VolumeKeeper {
             .max { time($0) < time($1) }
     }
 
-    /// Gives running sets larger volumes.
-    func grow(_ spec: ServiceSpec, of slot: SlotID) async throws {
-        for volume in spec.volumes {
-            let name = try name(volume.name, of: slot)
-            guard let record = try await find(name), record.size < volume.sizeBytes else {
-                continue
+    /// Gives running sets larger volumes; true when one has grown.
+    @discardableResult
+    func grow(_ volumes: [VolumeSpec], of slot: SlotID) async throws -> Bool {
+        let lacking = try await lacking(volumes, of: slot)
+        do {
+            for volume in lacking {
+                try await store.grow(try name(volume.name, of: slot), to: volume.sizeBytes)
             }
-            try await store.grow(name, to: volume.sizeBytes)
+        } catch {
+            await tell()
+            throw error
         }
-        if !spec.volumes.isEmpty { await tell() }
+        if !lacking.isEmpty { await tell() }
+        return !lacking.isEmpty
+    }
+
+    /// Throws why one of these volumes cannot grow, as far as that is known beforehand.
+    func checkGrowth(_ volumes: [VolumeSpec], of slot: SlotID) async throws {
+        for volume in try await lacking(volumes, of: slot) {
+            try await store.checkGrowth(try name(volume.name, of: slot), to: volume.sizeBytes)
+        }
+    }
+
+    /// Those that are smaller than their spec says.
+    private func lacking(_ volumes: [VolumeSpec], of slot: SlotID) async throws -> [VolumeSpec] {
+        var lacking: [VolumeSpec] = []
+        for volume in volumes {
+            let record = try await find(try name(volume.name, of: slot))
+            if let record, record.size < volume.sizeBytes { lacking.append(volume) }
+        }
+        return lacking
     }
 
     /// Where those of a set's volumes are mounted that have a device of their own.

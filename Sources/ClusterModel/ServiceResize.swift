@@ -164,8 +164,10 @@ extension ServiceSpec {
 
     /// Why this may not follow an earlier spec of the same service; nil when it may.
     ///
-    /// A volume that sets use cannot become smaller, nor something else.
-    package func problem(after earlier: ServiceSpec) -> String? {
+    /// A volume cannot become something else, nor smaller than what sets have of it: `held` is the
+    /// largest volume of each name that the service has on any host. A size that was wanted and
+    /// that no host could give is free to be taken back.
+    package func problem(after earlier: ServiceSpec, held: [VolumeSize]) -> String? {
         for volume in volumes {
             guard let known = earlier.volumes.first(where: { $0.name == volume.name }) else {
                 continue
@@ -181,9 +183,12 @@ extension ServiceSpec {
                 return "volume \(volume.name) of \(name) has the file system \(old.rawValue) and "
                     + "keeps it; give a volume with \(new.rawValue) another name"
             }
-            guard volume.sizeBytes >= known.sizeBytes else {
+            // Below what the spec said until now only as far as the volumes themselves are: what
+            // was larger than its spec already, such as a restored one, stays so.
+            let most = held.first { $0.name == volume.name }?.sizeBytes ?? 0
+            guard volume.sizeBytes >= min(known.sizeBytes, most) else {
                 return "volume \(volume.name) of \(name) has "
-                    + "\(Quantity.text(bytes: known.sizeBytes)) and cannot shrink to "
+                    + "\(Quantity.text(bytes: most)) and cannot shrink to "
                     + "\(Quantity.text(bytes: volume.sizeBytes)) while it is in use; it can grow"
             }
         }

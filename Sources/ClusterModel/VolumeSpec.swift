@@ -107,10 +107,13 @@ extension VolumeSpec {
     }
 
     /// What is wrong with a path inside containers; nil when it may be mounted at.
-    private static func problem(inMount path: String) -> String? {
-        guard path.utf8.first == UInt8(ascii: "/"), path.utf8.count <= 1_024,
-            !path.utf8.contains(0)
-        else { return "is not an absolute path of at most 1,024 bytes" }
+    package static func problem(inMount path: String) -> String? {
+        guard path.utf8.first == UInt8(ascii: "/"), path.utf8.count <= 1_024 else {
+            return "is not an absolute path of at most 1,024 bytes"
+        }
+        guard !path.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
+            return "has a control character in it, such as a tab or the end of a line"
+        }
         let parts = path.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
         guard parts.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." }) else {
             return "must be plain: no '//', '.', '..' and no '/' at the end"

@@ -88,6 +88,10 @@ extension Command: WireCodable {
             writer.write(byte: 12)
             writer.write(service)
             writer.write(resize)
+        case .takeBackLimits(let service, let revision):
+            writer.write(byte: 55)
+            writer.write(service)
+            writer.write(revision)
         }
     }
 
@@ -126,6 +130,9 @@ extension Command: WireCodable {
                 host: try reader.read(), bootEpoch: try reader.read(),
                 volumes: try VolumeReport.firstList(&reader))
         case 15: self = .restoreService(try reader.readText())
+        case 55:
+            self = .takeBackLimits(
+                service: try reader.readText(), revision: try reader.readUInt64())
         case 30:
             self = .offerVolumes(
                 host: try reader.read(), bootEpoch: try reader.read(), try reader.read())

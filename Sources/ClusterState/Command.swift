@@ -21,6 +21,8 @@ package enum Command: Equatable, Sendable {
     case scale(service: String, sets: Int)
     /// Change only the limits of a service's sets, while they run; all of them or none.
     case resize(service: String, ServiceResize)
+    /// Take back the limits of this revision of a service, which no set has taken.
+    case takeBackLimits(service: String, revision: UInt64)
     /// Delete a service; a tombstone and its spec in the trash remain.
     case deleteService(String)
     /// A reference leads to this image from here on.

@@ -68,6 +68,8 @@ extension ReplicatedState {
         case .applyService(let spec): try applyService(spec, &change)
         case .scale(let service, let sets): try scale(service, to: sets, &change)
         case .resize(let service, let resize): try self.resize(service, by: resize, &change)
+        case .takeBackLimits(let service, let revision):
+            try takeBackLimits(service, revision: revision, &change)
         case .deleteService(let service): try deleteService(service, &change)
         case .registerImage(let image): try registerImage(image, &change)
         case .decide(let basedOn, let decisions): decide(decisions, basedOn: basedOn, &change)

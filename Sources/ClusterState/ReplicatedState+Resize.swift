@@ -21,7 +21,9 @@ extension ReplicatedState {
             throw CommandRefusal(.invalid, error.description)
         }
         try checkRules(spec)
-        if let problem = spec.problem(after: services[position].spec) {
+        if let problem = spec.problem(
+            after: services[position].spec, held: volumesHeld(by: services[position]))
+        {
             throw CommandRefusal(.invalid, problem)
         }
         guard spec != services[position].spec else { return }
@@ -30,6 +32,70 @@ extension ReplicatedState {
         try revise(position, spec, &change)
         services[position].spec = spec
         carryOut(fit.slots, of: position, to: spec)
+    }
+
+    /// Takes the limits of a revision back that every host refused: those of the revision before it
+    /// are wanted again, as a revision of their own.
+    ///
+    /// Refused unless that revision is the newest still, differs from the one before it in limits
+    /// alone, and is in force on no set. Volumes that grew keep the size they have.
+    mutating func takeBackLimits(
+        _ name: String, revision: UInt64, _ change: inout Change
+    ) throws(CommandRefusal) {
+        guard let position = servicePosition(name) else { throw unknown(service: name) }
+        let service = services[position]
+        guard service.revision == revision else {
+            throw CommandRefusal(
+                .invalid,
+                "\(name) has revision \(service.revision) by now, so that nothing of revision "
+                    + "\(revision) is taken back")
+        }
+        guard var spec = service.revisions.dropLast().last?.spec,
+            spec.withoutLimits.template == service.spec.withoutLimits.template
+        else {
+            throw CommandRefusal(
+                .invalid,
+                "revision \(revision) of \(name) changed more than limits; apply what is wanted")
+        }
+        if let taken = service.slots.first(where: { $0.report?.revision == revision }) {
+            throw CommandRefusal(
+                .invalid, "\(taken.slot) has the limits of revision \(revision) by now")
+        }
+        (spec.sets, spec.priority) = (service.spec.sets, service.spec.priority)
+        for held in volumesHeld(by: service) {
+            guard let volume = spec.volumes.firstIndex(where: { $0.name == held.name }),
+                let wanted = service.spec.volumes.first(where: { $0.name == held.name })
+            else { continue }
+            let most = min(held.sizeBytes, wanted.sizeBytes)
+            spec.volumes[volume].sizeBytes = max(spec.volumes[volume].sizeBytes, most)
+        }
+        let fit = slotsToResize(of: position, to: spec)
+        guard fit.misfits.isEmpty else { throw lacksRoom(fit.misfits, spec) }
+        try revise(position, spec, &change)
+        services[position].spec = spec
+        carryOut(fit.slots, of: position, to: spec)
+        change.note(
+            .serviceChanged, name, "the limits of revision \(revision) are taken back: refused")
+    }
+
+    /// The largest volume of each name that a service's sets have, as hosts told.
+    ///
+    /// A host that grows one just now tells so later: then a volume is larger than its spec, which
+    /// takes nothing from anybody.
+    package func volumesHeld(by service: ServiceRecord) -> [VolumeSize] {
+        service.spec.volumes.map { volume in
+            var most = 0
+            for told in hostVolumes {
+                for held in told.volumes
+                where held.slot.service == service.name && held.name == volume.name
+                    && held.owner == service.createdAt && held.snapshot == nil
+                    && held.trashedAt == nil
+                {
+                    most = max(most, held.sizeBytes)
+                }
+            }
+            return VolumeSize(name: volume.name, sizeBytes: most)
+        }
     }
 
     /// Moves the placements that can stay where they are to the revision just made.

@@ -12,7 +12,9 @@ extension ReplicatedState {
         }
         let known = services[position].spec
         guard known != spec else { return }
-        if let problem = spec.problem(after: known) { throw CommandRefusal(.invalid, problem) }
+        if let problem = spec.problem(after: known, held: volumesHeld(by: services[position])) {
+            throw CommandRefusal(.invalid, problem)
+        }
         if known.template != spec.template {
             let resized = slotsToResize(of: position, to: spec).slots
             try revise(position, spec, &change)
@@ -203,11 +205,14 @@ extension ServiceSpec {
 }
 
 extension ServiceRecord {
-    /// The last revisions, and older ones that placed sets still run.
+    /// The last revisions, and older ones that placed sets still run or have the limits of.
     fileprivate var revisionsWorthKeeping: [ServiceRevision] {
         let recent = revisions.count - (Limits.revisions - 1)
         guard recent > 0 else { return revisions }
-        let used = slots.compactMap { $0.placement?.revision }.sorted()
+        let used = slots.flatMap { slot in
+            [slot.placement?.revision, slot.placement == nil ? nil : slot.report?.revision]
+                .compactMap(\.self)
+        }.sorted()
         return revisions.enumerated().filter { position, revision in
             position >= recent || used.position(of: revision.number, by: { $0 }) != nil
         }.map(\.element)

@@ -32,11 +32,14 @@ extension ContainerLaunch {
         if environment.contains(where: { $0.hasPrefix("=") || !$0.contains("=") }) {
             problems.append("each environment variable must be written NAME=value")
         }
-        for volume in volumes
-        where !ContainerLaunch.isPlain(path: volume.source)
-            || !ContainerLaunch.isPlain(path: volume.destination)
-        {
-            problems.append("the volume at `\(volume.destination)` must have absolute paths")
+        for volume in volumes {
+            if !ContainerLaunch.isPlain(path: volume.source) {
+                problems.append("the volume at `\(volume.source)` must have an absolute path")
+            }
+            // The rule of the spec, so that what it lets through starts here.
+            if let problem = VolumeSpec.problem(inMount: volume.destination) {
+                problems.append("the mount `\(volume.destination)` \(problem)")
+            }
         }
         let texts = arguments + environment + [workingDirectory]
         if texts.contains(where: { $0.utf8.contains(0) }) {

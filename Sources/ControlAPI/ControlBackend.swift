@@ -42,6 +42,8 @@ package protocol ControlBackend: Sendable {
     func scale(service: String, sets: Int) async throws -> ApplyResult
     /// Changes the limits of a service's sets while they run.
     func resize(service: String, _ resize: ServiceResize) async throws -> ApplyResult
+    /// Takes back the limits of a revision that no set has taken.
+    func takeBackLimits(service: String, revision: UInt64) async throws -> ApplyResult
     /// Brings a deleted service back, with its volumes.
     func restore(service: String) async throws -> ApplyResult
     /// Deletes a service; its sets stop.

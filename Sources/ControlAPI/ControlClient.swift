@@ -118,6 +118,13 @@ package struct ControlClient: Sendable {
             body: try StrictJSON.encode(resize))
     }
 
+    /// Takes back the limits of a revision that no set has taken.
+    package func takeBackLimits(service: String, revision: UInt64) async throws -> ApplyResult {
+        try await call(
+            .POST, "/v1/services/\(percentEncoded(service))/take-back",
+            body: try StrictJSON.encode(TakeBackRequest(revision: revision)))
+    }
+
     /// Deletes a service.
     package func delete(service: String) async throws -> ApplyResult {
         try await call(.DELETE, "/v1/services/\(percentEncoded(service))")

@@ -134,6 +134,15 @@ struct ControlResponder: HTTPResponder {
                 ServiceResize.self, from: try await jsonBody(of: request),
                 example: exampleResize())
             return try await answer { try await backend.resize(service: name, resize) }
+        case ("POST", 3) where path[0] == "services" && path[2] == "take-back":
+            _ = try RequestQuery(request.uri.query, known: [])
+            let name = try serviceName(path[1])
+            let wanted = try StrictJSON.decode(
+                TakeBackRequest.self, from: try await jsonBody(of: request),
+                example: TakeBackRequest(revision: 1))
+            return try await answer {
+                try await backend.takeBackLimits(service: name, revision: wanted.revision)
+            }
         case ("POST", 3) where path[0] == "trash" && path[2] == "restore":
             _ = try RequestQuery(request.uri.query, known: [])
             let name = try serviceName(path[1])
@@ -217,5 +226,15 @@ package struct ScaleRequest: Codable, Hashable, Sendable {
 
     package init(sets: Int) {
         self.sets = sets
+    }
+}
+
+/// The body of `POST /v1/services/NAME/take-back`.
+package struct TakeBackRequest: Codable, Hashable, Sendable {
+    /// The revision whose limits every host refused.
+    package var revision: UInt64
+
+    package init(revision: UInt64) {
+        self.revision = revision
     }
 }

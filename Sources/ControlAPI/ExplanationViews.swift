@@ -32,13 +32,15 @@ package struct ExplanationView: Codable, Hashable, Sendable {
     package var best: String?
     /// Every host: those that fit in the order of preference, then the others.
     package var hosts: [HostChoiceView]
-    /// The containers with the limits that are wanted, in the order of the service's file, without
-    /// their environment.
+    /// The containers with the limits that are in force, in the order of the service's file, without
+    /// their environment; with those that are wanted while none are.
     package var containers: [ContainerSpec]
-    /// The set's network, with its limits.
+    /// The set's network, with its limits: in force, as above.
     package var network: NetworkSpec
-    /// The set's volumes.
+    /// The set's volumes, with the sizes they have as far as their host told.
     package var volumes: [VolumeSpec]
+    /// What is wanted instead; absent while it is in force, and while nothing is.
+    package var wanted: WantedLimitsView?
     /// What of the limits its host does not enforce, charge or tell, one sentence each.
     package var notes: [String]
     /// Why the host could not be asked for notes; absent when it was, or there is none.
@@ -64,11 +66,7 @@ package struct ExplanationView: Codable, Hashable, Sendable {
         volumePoolBytes = room.poolBytes
         self.best = best
         self.hosts = hosts
-        containers = spec.containers.map { container in
-            var container = container
-            container.environment = []
-            return container
-        }
+        containers = spec.containers.map(\.withoutEnvironment)
         network = spec.network
         volumes = spec.volumes
         self.notes = notes
@@ -111,5 +109,36 @@ package struct HostChoiceView: Codable, Hashable, Sendable {
         self.setsInRack = setsInRack
         self.setsOnHost = setsOnHost
         self.freeShare = freeShare
+    }
+}
+
+/// Limits that are wanted of a set and that it has not.
+package struct WantedLimitsView: Codable, Hashable, Sendable {
+    /// The revision that they are of.
+    package var revision: UInt64
+    /// The containers with these limits, without their environment.
+    package var containers: [ContainerSpec]
+    /// The network with these limits.
+    package var network: NetworkSpec
+    /// The volumes with the sizes that are wanted.
+    package var volumes: [VolumeSpec]
+    /// The commands that make what is in force wanted again; empty when none can.
+    package var takeBack: [String]
+
+    package init(revision: UInt64, spec: ServiceSpec, takeBack: [String]) {
+        self.revision = revision
+        containers = spec.containers.map(\.withoutEnvironment)
+        network = spec.network
+        volumes = spec.volumes
+        self.takeBack = takeBack
+    }
+}
+
+extension ContainerSpec {
+    /// The container without what may hold secrets.
+    fileprivate var withoutEnvironment: ContainerSpec {
+        var container = self
+        container.environment = []
+        return container
     }
 }

@@ -168,6 +168,13 @@ package struct ApplyResult: Codable, Hashable, Sendable {
     package var index: UInt64
     /// What happened.
     package var outcome: ApplyOutcome
+    /// Why sets keep the limits they have, one sentence each; only `shoal resize` tells it, absent
+    /// when none does.
+    package var refusals: [String]?
+    /// True when the change was taken back because no set took it: the revision is the one after.
+    package var takenBack: Bool?
+    /// The commands that take refused limits back which are wanted still.
+    package var takeBack: [String]?
 
     package init(
         service: String,

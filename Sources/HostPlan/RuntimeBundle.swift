@@ -57,6 +57,16 @@ package struct RuntimeBundle: Hashable, Sendable {
             self.forbidsPrograms = forbidsPrograms
         }
 
+        /// The mounts in an order in which none hides another: `/data` before `/data/sub`.
+        fileprivate static func outermostFirst(_ mounts: [VolumeMount]) -> [VolumeMount] {
+            func depth(_ mount: VolumeMount) -> Int {
+                mount.destination.utf8.count { $0 == UInt8(ascii: "/") }
+            }
+            return mounts.enumerated().sorted {
+                (depth($0.element), $0.offset) < (depth($1.element), $1.offset)
+            }.map(\.element)
+        }
+
         /// The runtime sets these on the container's own mount, whatever the one below has.
         fileprivate var options: [String] {
             ["bind", "rprivate", isReadOnly ? "ro" : "rw", "nosuid", "nodev"]
@@ -258,7 +268,7 @@ package struct RuntimeBundle: Hashable, Sendable {
                 .init("options", .texts(["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"])),
             ])
         }
-        let volumes = volumeMounts.map { mount in
+        let volumes = VolumeMount.outermostFirst(volumeMounts).map { mount in
             JSONText.object([
                 .init("destination", .text(mount.destination)), .init("type", .text("bind")),
                 .init("source", .text(mount.source)),

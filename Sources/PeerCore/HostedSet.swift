@@ -63,6 +63,8 @@ struct HostedSet: Sendable {
         if case .failed(let reason) = state { return reason }
         guard let dead = containers.first(where: { $0.exit != nil }), let exit = dead.exit else {
             guard let order, !resizeRefusal.isEmpty else { return "" }
+            // In force but for the volumes that could not grow.
+            if revision == order.placement.revision { return resizeRefusal }
             return "keeps the limits of revision \(revision): those of revision "
                 + "\(order.placement.revision) are refused: \(resizeRefusal)"
         }
@@ -119,11 +121,11 @@ extension HostedSet {
     /// Until the newest limits are in force, the set takes the larger of both.
     private mutating func observeLimits(_ observation: SetObservation, now: Instant) {
         revision = observation.revision
-        guard let order, revision != 0, revision != order.placement.revision else {
+        if order == nil || revision == 0 || revision == order?.placement.revision {
             resizeRefusal = ""
             resizeAt = nil
             if let order, revision != 0 { demand = order.spec.demand }
-            return
+            guard order != nil, revision != 0 else { return }
         }
         resizeRefusal = observation.resizeRefusal
         if !resizeRefusal.isEmpty { resizeAt = now + HostedSet.resizeRetry }

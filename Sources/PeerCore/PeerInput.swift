@@ -119,7 +119,8 @@ package struct SetObservation: Sendable, Equatable {
     package var demand: Resources
     /// The revision whose limits are in force; 0 while none are.
     package var revision: UInt64
-    /// Why newer limits are not in force, in words for people; empty when they are.
+    /// Why newer limits are not in force, or not all of those of this revision (a volume could not
+    /// grow), in words for people; empty when they are.
     package var resizeRefusal: String
 
     /// How far a set is.

@@ -13,15 +13,7 @@ extension VolumeStore {
             var record = try requireReady(name)
             let size = try checkedResize(record, to: bytes)
             guard size != record.size else { return record }
-            guard size > record.size else {
-                throw VolumeError.badRequest(
-                    "\(name) has \(Quantity.display(bytes: record.size)) already; to make it "
-                        + "smaller, shrink it")
-            }
-            try await requirePoolSpace(record, attempt: "grow \(name)")
-            try requireSpace(
-                size - record.size, volumeClass: record.volumeClass, attempt: "grow \(name)")
-            try requireGrowable(record)
+            try await requireRoom(toGrow: record, to: size)
             record.state = .growing(to: size)
             try save(record)
             do {
@@ -35,6 +27,28 @@ extension VolumeStore {
             }
             return records[record.id] ?? record
         }
+    }
+
+    /// Throws what `grow` would throw before it changes anything.
+    package func checkGrowth(_ name: VolumeName, to bytes: Int) async throws {
+        try await alone(with: name) {
+            let record = try requireReady(name)
+            let size = try checkedResize(record, to: bytes)
+            if size != record.size { try await requireRoom(toGrow: record, to: size) }
+        }
+    }
+
+    private func requireRoom(toGrow record: VolumeRecord, to size: Int) async throws {
+        let name = record.name
+        guard size > record.size else {
+            throw VolumeError.badRequest(
+                "\(name) has \(Quantity.display(bytes: record.size)) already; to make it "
+                    + "smaller, shrink it")
+        }
+        try await requirePoolSpace(record, attempt: "grow \(name)")
+        try requireSpace(
+            size - record.size, volumeClass: record.volumeClass, attempt: "grow \(name)")
+        try requireGrowable(record)
     }
 
     /// Brings a growing volume to its new size; says what it did.
@@ -153,8 +167,10 @@ extension VolumeStore {
             guard size != old.size else { return old }
             guard size < old.size else {
                 throw VolumeError.badRequest(
-                    "\(name) has only \(Quantity.display(bytes: old.size)); to make it larger, "
-                        + "grow it")
+                    "\(name) has only \(Quantity.display(bytes: old.size)); to make it larger: "
+                        + "`shoal resize \(name.slot.service) --volume "
+                        + "\(name.volume)=\(Quantity.text(bytes: size))`, which grows the volumes "
+                        + "of all its sets")
             }
             guard old.volumeClass != .directory else {
                 return try await lowerLimit(old, to: size)

@@ -10,8 +10,9 @@ struct ExplainCommand: ListingCommand {
         discussion: """
             Lists every host as the scheduler sees it now, as if the set were not placed: those that
             fit in the order of preference, then the others with what they lack. Of a set that is
-            placed it shows the limits, and what of them its host's kernel does not enforce, charge
-            or tell.
+            placed it shows the limits that are in force; beside them those that are wanted where
+            they are others (a host refused them, or has not come to it); and what of them its
+            host's kernel does not enforce, charge or tell.
 
             EXAMPLES
               shoal explain web.3
@@ -38,7 +39,7 @@ struct ExplainCommand: ListingCommand {
         lines.append("one set asks for \(wishes(of: item))")
         lines.append(best(of: item))
         var text = lines.map { Output.printable($0) + "\n" }.joined()
-        text += "\n" + choices(item.hosts) + "\n" + limits(of: item)
+        text += "\n" + choices(item.hosts) + "\n" + allLimits(of: item)
         if !item.notes.isEmpty || item.notesProblem != nil { text += "\n" }
         for note in item.notes {
             text += Output.printable("note of \(item.host ?? "its host"): \(note)") + "\n"
@@ -86,10 +87,25 @@ struct ExplainCommand: ListingCommand {
         return table.text
     }
 
-    private func limits(of item: ExplanationView) -> String {
+    /// What is in force and, where that is something else, what is wanted.
+    private func allLimits(of item: ExplanationView) -> String {
+        let inForce = limits(item.containers, item.network, item.volumes)
+        guard let wanted = item.wanted else { return inForce }
+        var text = item.limitsRevision.map { "in force, revision \($0):\n" } ?? ""
+        text += inForce + "\nwanted, revision \(wanted.revision), and not in force:\n"
+        text += limits(wanted.containers, wanted.network, wanted.volumes)
+        for command in wanted.takeBack {
+            text += Output.printable("to take that back: \(command)") + "\n"
+        }
+        return text
+    }
+
+    private func limits(
+        _ containers: [ContainerSpec], _ network: NetworkSpec, _ volumes: [VolumeSpec]
+    ) -> String {
         var table = Table(
             "LIMITS OF", "#CPU", "CORES", "#MEMORY", "#SOFT", "#SWAP", "#PIDS", "DISKS")
-        for container in item.containers {
+        for container in containers {
             let (cpu, memory) = (container.cpu, container.memory)
             table.add(
                 container.name,
@@ -104,10 +120,10 @@ struct ExplainCommand: ListingCommand {
                 "\(container.pidsMax)", disks(container.io))
         }
         var text = table.text
-        for (what, rate) in [("egress", item.network.egress), ("ingress", item.network.ingress)] {
+        for (what, rate) in [("egress", network.egress), ("ingress", network.ingress)] {
             if let rate { text += "\(what): \(bandwidth(rate))\n" }
         }
-        for volume in item.volumes { text += Output.printable(self.text(volume)) + "\n" }
+        for volume in volumes { text += Output.printable(self.text(volume)) + "\n" }
         return text
     }
 

@@ -10,8 +10,12 @@ struct ResizeCommand: AsyncParsableCommand {
         discussion: """
             No process is restarted and no connection dropped. All limits of a set change together
             or none does. The change is refused as a whole when a host lacks room for what is to be
-            set aside. A host that cannot lower a limit (memory that is in use) keeps the old ones,
-            says why, and tries again every ten seconds.
+            set aside. A host that cannot change a limit (memory that is in use, a volume that cannot
+            grow while it is mounted) keeps all the old ones and says why. When no set takes the new
+            limits, the change is taken back. When some do, it stays wanted: the other hosts try
+            again every ten seconds, a set that starts anew has it from its start, and the command
+            that takes it back is printed. With --no-wait nothing is taken back. Exit status 1 when
+            a set refused, 64 when the command is not understood.
 
             EXAMPLES
               shoal resize web --cpu 2 --memory 1Gi --egress 200Mbit
@@ -108,19 +112,70 @@ struct ResizeCommand: AsyncParsableCommand {
             egressBitsPerSecond: try egress?.readRate("--egress"),
             ingressBitsPerSecond: try ingress?.readRate("--ingress"), volumes: try volumeSizes())
         try addLaterLimits(to: &resize)
+        guard !resize.isEmpty else {
+            throw ValidationError(
+                "nothing to resize; give at least one limit, such as --cpu 2 or --memory 1Gi")
+        }
         let client = connection.client
         let result = try await client.resize(service: service, resize)
         if wait {
             var waiting = Waiting(client: client, timeout: timeout)
-            try await waiting.untilResized(result)
+            let outcome = try await waiting.untilResized(result)
+            if !outcome.refusing.isEmpty { try await tellRefusal(result, outcome, client) }
         }
-        if json {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-            return Output.write(Array(try encoder.encode(result)) + [10], to: 1)
-        }
+        if json { return try printJSON(result) }
         let verb = result.outcome == .unchanged ? "has these limits already" : "has new limits"
         Output.standardOutput("\(service) \(verb) (revision \(result.revision))\n")
+    }
+
+    private func printJSON(_ result: ApplyResult) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        Output.write(Array(try encoder.encode(result)) + [10], to: 1)
+    }
+
+    /// Says why sets keep the limits they have, takes the change back when no set took it, and fails.
+    private func tellRefusal(
+        _ change: ApplyResult, _ outcome: ResizeOutcome, _ client: ControlClient
+    ) async throws {
+        var result = change
+        result.refusals = outcome.reasons
+        let count = outcome.refusing.count
+        Output.standardError(
+            count == 1
+                ? "shoal: 1 set keeps the limits it has\n"
+                : "shoal: \(count) sets keep the limits they have\n")
+        for reason in outcome.reasons.prefix(20) {
+            Output.standardError(Output.printable(reason) + "\n")
+        }
+        if outcome.inForce == 0 { await takeBack(&result, client) }
+        if result.takenBack != true {
+            let commands = try? await client.explain(outcome.refusing[0]).wanted?.takeBack
+            result.takeBack = commands ?? []
+            let how = (commands ?? []).map { "`\($0)`" }.joined(separator: " and ")
+            Output.standardError(
+                Output.printable(
+                    "the new limits stay wanted: hosts try again every ten seconds, and a set that "
+                        + "starts anew has them from its start; to take them back: "
+                        + (how.isEmpty ? "apply the file from before" : how)) + "\n")
+        }
+        if json { try printJSON(result) }
+        throw ExitCode(1)
+    }
+
+    private func takeBack(_ result: inout ApplyResult, _ client: ControlClient) async {
+        do {
+            let back = try await client.takeBackLimits(
+                service: service, revision: result.revision)
+            result.revision = back.revision
+            result.index = back.index
+            result.takenBack = true
+            Output.standardError(
+                "no set took the new limits, so the change is taken back: those from before are "
+                    + "wanted again (revision \(back.revision))\n")
+        } catch {
+            Output.standardError(Output.printable("the change is not taken back: \(error)") + "\n")
+        }
     }
 }
 

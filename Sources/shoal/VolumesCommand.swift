@@ -25,7 +25,16 @@ struct VolumesCommand: ListingCommand {
     var service: String?
 
     func items(_ client: ControlClient) async throws -> [VolumeView] {
-        try await client.volumes().filter { service == nil || $0.service == service }
+        let volumes = try await client.volumes()
+        guard let service else { return volumes }
+        let own = volumes.filter { $0.service == service }
+        // A service without volumes has none to list; a deleted one those in the trash.
+        if own.isEmpty, try await !client.services().contains(where: { $0.name == service }) {
+            throw ControlError(
+                .notFound, "there is no service \(service)",
+                next: "`shoal services` lists those there are")
+        }
+        return own
     }
 
     func text(_ items: [VolumeView]) -> String {

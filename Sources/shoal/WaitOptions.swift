@@ -25,7 +25,7 @@ struct Waiting {
     private var reached = false
 
     /// The host asked follows the log, and its copy may be older than the change.
-    private static let notHeard = "waiting for this host to hear of it"
+    static let notHeard = "waiting for this host to hear of it"
 
     init(client: ControlClient, options: WaitOptions) {
         self.init(client: client, timeout: options.timeout)
@@ -80,36 +80,6 @@ struct Waiting {
         try fail(unless: missing)
     }
 
-    /// Until the limits of a change are in force on every set that runs.
-    ///
-    /// Fails at once when a host refuses them: it says why, and nobody can wait for that.
-    mutating func untilResized(_ change: ApplyResult) async throws {
-        let service = change.service
-        var missing: [String] = []
-        var refused: [String] = []
-        try await poll { client in
-            guard try await client.status().appliedIndex >= change.index else {
-                return (Waiting.notHeard, false)
-            }
-            let sets = try await client.sets(service: service).filter { $0.host != nil }
-            let others = sets.filter { $0.limitsRevision ?? 0 < change.revision }
-            missing = others.map { "\($0.slot) \($0.phase): \($0.reason ?? "not done yet")" }
-            refused = others.filter { $0.phase == "running" }.compactMap { set in
-                set.reason.map { "\(set.slot) on \(set.host ?? "its host") \($0)" }
-            }
-            let done = others.isEmpty || !refused.isEmpty
-            return ("\(service): \(sets.count - others.count) of \(sets.count) resized", done)
-        }
-        guard refused.isEmpty else {
-            Output.standardError("shoal: \(refused.count) sets keep the limits they have\n")
-            for reason in refused.prefix(20) {
-                Output.standardError(Output.printable(reason) + "\n")
-            }
-            throw ExitCode(1)
-        }
-        try fail(unless: missing)
-    }
-
     /// Until nothing of the deleted service runs any more on the hosts that ran it.
     mutating func untilGone(_ change: ApplyResult, from hosts: [String]) async throws {
         let service = change.service
@@ -133,7 +103,7 @@ struct Waiting {
         try fail(unless: missing)
     }
 
-    private func fail(unless missing: [String]) throws {
+    func fail(unless missing: [String]) throws {
         guard !reached else { return }
         Output.standardError(
             "shoal: not done after \(timeout) seconds; it goes on without waiting\n")
@@ -142,7 +112,7 @@ struct Waiting {
         throw ExitCode(1)
     }
 
-    private mutating func poll(
+    mutating func poll(
         _ look: (ControlClient) async throws -> (line: String, done: Bool)
     ) async throws {
         let clock = ContinuousClock()

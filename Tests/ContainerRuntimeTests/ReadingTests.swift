@@ -173,5 +173,15 @@ struct ReadingTests {
             cgroupsPath: "relative", limits: RuntimeLimits(pidsMax: 0), stopSignal: "-9",
             address: "no address")
         #expect(launch.problems.count == 9)
+        var mounted = launch
+        mounted.volumes = ["/data", "/a\tb", "/proc/x", "/a\nb", "/a/"].map {
+            .init(source: "/volumes/v", destination: $0)
+        }
+        let found = mounted.problems.filter { $0.hasPrefix("the mount") }
+        #expect(found.count == 4)
+        for volume in mounted.volumes {
+            let isRefused = VolumeSpec.problem(inMount: volume.destination) != nil
+            #expect(isRefused == (volume.destination != "/data"), "the spec's own rule")
+        }
     }
 }

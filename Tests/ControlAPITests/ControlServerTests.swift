@@ -40,6 +40,11 @@ private let web = ServiceSpec(
                 _ = try await client.resize(service: "web", ServiceResize())
             }
             #expect(nothing?.message.contains("nothing to resize") == true)
+            #expect(try await client.takeBackLimits(service: "web", revision: 2).revision == 3)
+            let stale = await refusal {
+                _ = try await client.takeBackLimits(service: "web", revision: 1)
+            }
+            #expect(stale?.message == "revision 2 is the newest")
             #expect(try await client.delete(service: "web").outcome == .deleted)
             await #expect(throws: ControlError.self) { try await client.forget(host: "h 3") }
             let forgotten = try await client.forget(host: "h 3", withVolumes: true)

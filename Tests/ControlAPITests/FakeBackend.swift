@@ -157,6 +157,11 @@ final class FakeBackend: ControlBackend {
         }
     }
 
+    func takeBackLimits(service: String, revision: UInt64) async throws -> ApplyResult {
+        guard revision == 2 else { throw ControlError(.invalid, "revision 2 is the newest") }
+        return ApplyResult(service: service, revision: 3, index: 22, outcome: .updated)
+    }
+
     func volumes() async throws -> [VolumeView] {
         [
             VolumeView(

@@ -94,6 +94,13 @@ same_processes "a refusal"
 expect_equal "memory limit after the refusal" $((160 << 20)) "$(limit_of)"
 expect_equal "quota after the refusal" 70000 "$(quota_of)"
 expect_match "the reason is listed" 'keeps the limits' "$(set_field $first .reason)"
+# Two sets have them: the change stays wanted, and the command that takes it back is told.
+expect_match "what becomes of it" 'stay wanted: .*`shoal resize live .*--cpu 700m .*--memory 160Mi' "$(cat "$WORK/err")"
+explained() { shoal "$other" explain $first --json | jq -r ".[0] | $1"; }
+expect_equal "what explain says is in force" $((160 << 20)) "$(explained '.containers[0].memory.limitBytes')"
+expect_equal "and is wanted" $((24 << 20)) "$(explained '.wanted.containers[0].memory.limitBytes')"
+expect_match "explain for people" "in force, revision $reached:.*wanted, revision $((reached + 1)), and not in force:.*to take that back: shoal resize live" \
+    "$(shoal 1 explain $first | tr '\n' ' ')"
 expect "the set gives memory back" shoal 1 exec -n $first -- sh -c ': > /dev/shm/full'
 shrunk() { [ "$(limit_of)" = $((24 << 20)) ] && [ "$(quota_of)" = 40000 ]; }
 eventually 20 "the limits are in force once there is room" shrunk
@@ -101,6 +108,34 @@ in_force() { [ "$(set_field $first .limitsRevision)" = "$(set_field $first .revi
 eventually 5 "and that is told" in_force
 expect_equal "the reason afterwards" null "$(set_field $first .reason)"
 same_processes "the retry"
+expect_equal "what explain says is wanted beside that" null "$(explained .wanted)"
+
+# --- refused by every host: taken back ----------------------------------------------------------
+apply_text 1 --wait <<'YAML' > /dev/null || failed "apply" "exit 0" "an error"
+service: alone
+sets: 1
+containers: [{name: app, image: "demo/web:1", command: [sleep, '100000'], cpu: {request: 50m, limit: 200m}, memory: {request: 16Mi, limit: 96Mi}}]
+volumes: [{name: data, size: 16Mi, mount: /data, class: directory}]
+YAML
+alone_pid=$(container_field alone.0 .pid)
+alone_limit() { cgroup_file "$(host_of alone.0)" alone.0/app memory memory.limit_in_bytes memory.max; }
+expect "it fills memory" shoal 1 exec -n alone.0 -- dd if=/dev/zero of=/dev/shm/full bs=1M count=40
+alone_refused() { ! shoal "$other" resize alone --memory 24Mi --cpu 400m --volume data=32Mi --json > "$WORK/out" 2> "$WORK/err"; }
+expect "a limit below what is in use, and a larger volume, are refused" alone_refused
+expect_match "with what became of it" 'in use.*no set took the new limits, so the change is taken back.*revision 3' "$(tr '\n' ' ' < "$WORK/err")"
+expect_equal "the same as JSON" "true 3 1" "$(jq -r '"\(.takenBack) \(.revision) \(.refusals | length)"' "$WORK/out")"
+alone_settled() { [ "$(set_field alone.0 .limitsRevision)" = 3 ] && [ "$(set_field alone.0 .reason)" = null ]; }
+eventually 10 "the limits from before are wanted and in force" alone_settled
+expect_equal "memory limit after that" $((96 << 20)) "$(alone_limit)"
+expect_equal "the volume has not grown" $((16 << 20)) "$(shoal 1 volumes alone --json | jq '.[0].sizeBytes')"
+expect_equal "the process after that" "$alone_pid" "$(container_field alone.0 .pid)"
+expect "delete" shoal 1 delete alone --yes --wait
+expect "restore" shoal 1 restore alone --wait
+expect_equal "memory limit of the restored one" $((96 << 20)) "$(alone_limit)"
+expect "delete" shoal 1 delete alone --yes --wait
+code_of() { local code=0; "$@" > "$WORK/out" 2> "$WORK/err" || code=$?; echo "$code"; }
+expect_equal "exit status of a resize without a limit" 64 "$(code_of shoal 1 resize live)"
+expect_equal "exit status of the volumes of no service" 1 "$(code_of shoal 1 volumes nope)"
 
 # --- an agent that was away ---------------------------------------------------------------------
 kill_agent "$host"

@@ -68,6 +68,35 @@ expect_match "and named" "no volume 'none'; it has data, logs" "$(cat "$WORK/err
 database 3 | sed 's/class: loop/class: directory/' > "$WORK/other.yaml"
 expect "another class is refused" refused apply -f "$WORK/other.yaml"
 expect_match "with what to do" 'is of class loop and stays so' "$(cat "$WORK/err")"
+# What this process may do the agent may: it grows a mounted ext4 only with CAP_SYS_RESOURCE.
+quota_of() {
+    local file; file=$(cgroup_file "$holder" db.0/app cpu cpu.cfs_quota_us cpu.max)
+    echo "${file%% *}"
+}
+if [ $((0x$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status) >> 24 & 1)) = 1 ]; then
+    skipped "a volume that no host can grow" "this machine lets us grow a mounted ext4"
+else
+    expect "a growth that no host can do is refused" refused resize db --cpu 400m --volume data=80Mi
+    expect_match "and taken back" 'CAP_SYS_RESOURCE.*is taken back' "$(tr '\n' ' ' < "$WORK/err")"
+    expect_match "the size from before is wanted" 'has these limits already' "$(shoal 1 resize db --volume data=64Mi)"
+    expect_equal "the quota is the one from before" 30000 "$(quota_of)"
+    # Nobody waits for it: it stays wanted, and stands in the way of nothing.
+    expect "without waiting" shoal 1 resize db --no-wait --cpu 400m --volume data=80Mi
+    told() { [[ $(set_field db.0 .reason) == *CAP_SYS_RESOURCE* && $(set_field db.1 .reason) == *CAP_SYS_RESOURCE* ]]; }
+    eventually 10 "both hosts refuse it" told
+    expect_equal "the quota is still the one from before" 30000 "$(quota_of)"
+    expect "other limits afterwards" shoal 1 resize db --cpu 250m
+    expect_equal "are in force" 25000 "$(quota_of)"
+    lacking() { [[ $(set_field db.0 .reason) == "volume data keeps 64 MiB and does not get the 80 MiB that are wanted"* ]]; }
+    eventually 5 "what the volume lacks is told" lacking
+    expect_equal "and explained" "$((64 << 20)) $((80 << 20))" \
+        "$(shoal 1 explain db.0 --json | jq -r '.[0] | "\(.volumes[0].sizeBytes) \(.wanted.volumes[0].sizeBytes)"')"
+    expect_equal "with the command that gives it up" 'shoal resize db --volume data=64Mi' \
+        "$(shoal 1 explain db.0 --json | jq -r '.[0].wanted.takeBack[]')"
+    expect "giving it up" shoal 1 resize db --volume data=64Mi
+    whole() { [ "$(set_field db.0 .reason)" = null ] && [ "$(shoal 1 explain db.0 --json | jq '.[0].wanted')" = null ]; }
+    eventually 5 "nothing is lacking then" whole
+fi
 expect_equal "the starts, after growth and refusals" 3 "$(starts_in db.0)"
 
 # --- a host is lost: its sets wait for it ------------------------------------------------------

@@ -95,11 +95,16 @@ containers:
     memory: {request: 16Mi, limit: 64Mi}
     io: {write: 8MBps}
 volumes:
+  - {name: nested, size: 16Mi, mount: /wide/in/side, class: directory}
+  - {name: wide, size: 16Mi, mount: /wide, class: directory}
   - {name: fast, size: 320Mi, mount: /fast, class: loop, file-system: xfs, no-exec: true}
   - {name: fixed, size: 16Mi, mount: /fixed, class: directory, read-only: true}
 YAML
 expect_equal "the one host with room" h3 "$(set_field options.0 .host)"
 inside() { shoal 1 exec -n options.0 -- "$@" 2>&1; }
+expect_match "a volume in another is there, though it is listed first" '/wide/in/side ' "$(inside cat /proc/mounts)"
+expect "writing into it" inside sh -c 'echo inner > /wide/in/side/file'
+expect_match "is not seen in the outer one's place" inner "$(cat "$DATA/h3/volumes/mounts/options.0.nested/file" 2>&1)"
 expect_match "the file system" '/fast xfs [^ ]*noexec' "$(inside cat /proc/mounts)"
 device=$(awk -v point="$DATA/h3/volumes/mounts/options.0.fast" '$5 == point { print $3 }' /proc/self/mountinfo)
 expect_match "the volume's own device is capped" "(^|[[:space:]])$device (rbps=max wbps=)?8000000" \

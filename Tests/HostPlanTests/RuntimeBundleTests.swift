@@ -31,6 +31,19 @@ struct RuntimeBundleTests {
             + lines[(start + 1)...].prefix { $0.prefix { $0 == " " }.count > indent }
     }
 
+    @Test("a volume inside another is mounted after it, in whatever order they are listed")
+    func nestedVolumes() throws {
+        var bundle = bundle()
+        bundle.volumeMounts = ["/a/b/c", "/data/sub", "/a", "/data"].map {
+            .init(source: "/volumes\($0)", destination: $0)
+        }
+        let text = bundle.configuration
+        let places = try ["/a", "/data", "/data/sub", "/a/b/c"].map { path in
+            try #require(text.range(of: "\"\(path)\"")).lowerBound
+        }
+        #expect(places == places.sorted())
+    }
+
     @Test("the process section is as written down here")
     func process() {
         let capabilities = RuntimeBundleDefaults.capabilities.map { "\"\($0)\"" }

@@ -189,6 +189,33 @@ struct PeerTests {
         #expect(lone.runs.count == before + 1)
     }
 
+    @Test("limits in force but for a volume that cannot grow are told so, and tried again")
+    func lateGrowth() throws {
+        var (lone, order) = LonePeer.serving()
+        let run = try #require(order)
+        func see(_ refusal: String) {
+            lone.feed(
+                .observed(
+                    SetObservation(
+                        slot: slot, placementIndex: run.placement.index, state: .started,
+                        address: [10, 64, 0, 2],
+                        containers: [ContainerObservation(name: "app", pid: 100)],
+                        demand: run.spec.demand, revision: run.placement.revision,
+                        resizeRefusal: refusal)))
+        }
+        see("volume data keeps 64 MiB")
+        lone.pass(.seconds(1))
+        #expect(lone.peer.state.slot(slot)?.reason == "volume data keeps 64 MiB")
+        #expect(lone.peer.state.slot(slot)?.report?.revision == run.placement.revision)
+        let before = lone.runs.count
+        lone.pass(.seconds(10))
+        #expect(lone.runs.count == before + 1, "it is tried again")
+        see("")
+        lone.pass(.seconds(30))
+        #expect(lone.peer.state.slot(slot)?.reason == "")
+        #expect(lone.runs.count == before + 1)
+    }
+
     @Test("a refused registration is tried again slowly, and goes through once its cause is mended")
     func refusedRegistration() {
         var lone = LonePeer(name: "not a name!")

@@ -47,7 +47,9 @@ struct ResizeTests {
             // Each group of 8 MiB has half a MiB of inode tables.
             #expect(try size(of: path) >= before + mebibytes(28))
         } else {
+            let early = try await failure { try await store.checkGrowth(name, to: mebibytes(64)) }
             let refusal = try await failure { try await store.grow(name, to: mebibytes(64)) }
+            #expect("\(early)" == "\(refusal)", "known before anything is changed")
             guard case .attached = refusal else { throw refusal }
             #expect("\(refusal)".contains("CAP_SYS_RESOURCE"))
             #expect(try await store.find(name).size == mebibytes(32))
