@@ -31,9 +31,10 @@ extension AgentBackend {
             demand: explanation.demand, room: explanation.room,
             best: explanation.best.map(look.name),
             hosts: explanation.hosts.map { HostChoiceView($0, placement: placement) }, spec: spec)
+        view.notes = look.volumeProblems()[slot] ?? []
         guard let placement, !record.stranded else { return view }
         do {
-            view.notes = try await notes(
+            view.notes += try await notes(
                 on: slot, of: placement.host, isHere: placement.host == look.me)
         } catch {
             view.notesProblem = (error as? ControlError)?.message ?? "\(error)"
