@@ -33,9 +33,10 @@ extension AgentBackend {
             hosts: explanation.hosts.map { HostChoiceView($0, placement: placement) },
             spec: limits.inForce)
         view.wanted = limits.view
+        view.notes = look.volumeProblems()[slot] ?? []
         guard let placement, !record.stranded else { return view }
         do {
-            view.notes = try await notes(
+            view.notes += try await notes(
                 on: slot, of: placement.host, isHere: placement.host == look.me)
         } catch {
             view.notesProblem = (error as? ControlError)?.message ?? "\(error)"

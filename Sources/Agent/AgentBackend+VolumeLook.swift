@@ -13,8 +13,28 @@ extension AgentBackend.Look {
             volume: volume.title, id: volume.id, service: volume.slot.service,
             host: name(of: host), class: volume.volumeClass.rawValue,
             sizeBytes: volume.sizeBytes, usedBytes: volume.usedBytes,
-            state: volume.trashedAt != nil ? "trash" : isLost ? "lost" : "ready",
-            trashedAt: volume.trashedAt)
+            state: volume.trashedAt != nil ? "trash" : isLost ? "lost" : state(of: volume),
+            trashedAt: volume.trashedAt,
+            problem: volume.condition.problem(of: volume.title))
+    }
+
+    private func state(of volume: VolumeReport) -> String {
+        volume.condition.trouble?.rawValue ?? (volume.condition.isHeld ? "read-only" : "ready")
+    }
+
+    /// What is wrong with the volumes of slots on the hosts they run on, one sentence each.
+    func volumeProblems() -> [SlotID: [String]] {
+        var problems: [SlotID: [String]] = [:]
+        for told in state.hostVolumes {
+            for volume in told.volumes where !volume.condition.isWell {
+                guard volume.trashedAt == nil, volume.snapshot == nil,
+                    state.slot(volume.slot)?.volumeHost == told.host,
+                    let problem = volume.condition.problem(of: volume.title)
+                else { continue }
+                problems[volume.slot, default: []].append("volume \(volume.name): \(problem)")
+            }
+        }
+        return problems
     }
 
     /// All volumes of the cluster that satisfy a condition, with their hosts.
@@ -112,7 +132,7 @@ extension AgentBackend.Look {
             volume: volume.title, id: volume.id, host: self.name(of: host),
             state: isTrashed ? "trash" : "lost", class: volume.volumeClass.rawValue,
             sizeBytes: volume.sizeBytes, usedBytes: volume.usedBytes,
-            slot: slot(using: name, owner: volume.owner)?.description,
+            problem: volume.condition.problem(of: volume.title), slot: slot(using: name, owner: volume.owner)?.description,
             trashedAt: volume.trashedAt, snapshots: snapshots(of: name, on: host),
             trash: trash(of: name, on: host))
         return VolumeOperationResult(

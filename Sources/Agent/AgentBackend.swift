@@ -131,17 +131,24 @@ package struct AgentBackend: ControlBackend {
     package func sets(service: String?) async throws -> [SetView] {
         let look = await look()
         if let service, look.state.service(service) == nil { throw notFound(service: service) }
+        let problems = look.volumeProblems()
         return look.state.services.filter { service == nil || $0.name == service }
-            .flatMap { service in service.slots.map { view(of: $0, in: service, look) } }
+            .flatMap { service in
+                service.slots.map {
+                    view(of: $0, in: service, problems: problems[$0.slot] ?? [], look)
+                }
+            }
     }
 
-    private func view(of slot: SlotRecord, in service: ServiceRecord, _ look: Look) -> SetView {
+    private func view(
+        of slot: SlotRecord, in service: ServiceRecord, problems: [String], _ look: Look
+    ) -> SetView {
         let host = slot.placement?.host
         let spec = slot.placement.flatMap { service.spec(revision: $0.revision) } ?? service.spec
         return SetView(
             slot: slot.slot.description, service: service.name, ordinal: slot.slot.ordinal,
             host: host.map(look.name), hostID: host?.description, phase: slot.phase.rawValue,
-            reason: slot.reason.isEmpty ? nil : slot.reason,
+            reason: slot.reason.isEmpty ? problems.first : slot.reason,
             address: slot.address.isEmpty
                 ? nil : slot.address.map { String($0) }.joined(separator: "."),
             revision: slot.placement?.revision ?? service.revision,

@@ -159,6 +159,7 @@ extension SetKeeper {
             throw error
         }
         sets[record.slot]?.oomKillsBefore[container.name] = usage?.outOfMemoryKills ?? 0
+        sets[record.slot]?.oomKillsTold[container.name] = nil
         sets[record.slot]?.exits[container.name] = nil
         sets[record.slot]?.pids[container.name] = Int(process.pid)
         do {

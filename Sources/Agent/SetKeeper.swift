@@ -1,5 +1,6 @@
 import Base
 import ClusterModel
+import ClusterState
 import ContainerRuntime
 import HostControl
 import HostPlan
@@ -33,6 +34,8 @@ package actor SetKeeper {
     private let network: IPv4Network
     let records: SetRecords
     private let report: @Sendable (SetObservation) -> Void
+    /// Tells the cluster of what happened once.
+    let notify: @Sendable (HostNotice) -> Void
 
     /// The sets on this host, as far as their making has come.
     var sets: [SlotID: HostedRecord] = [:]
@@ -65,6 +68,10 @@ package actor SetKeeper {
         var oomKillsBefore: [String: Int] = [:]
         /// Kernel kills for want of memory in runs of each container that are over.
         var oomKillsPast: [String: Int] = [:]
+        /// What was counted when kills in the present run were told last.
+        var oomKillsTold: [String: Int] = [:]
+        /// When they were told last, in any run.
+        var killsToldAt: [String: ContinuousClock.Instant] = [:]
         /// What it asks for and this host does not have, as far as it was said.
         var notices: Set<String> = []
         /// The devices that its caps were last set on; nil when this start of the agent has not.
@@ -75,6 +82,7 @@ package actor SetKeeper {
         host: HostControl, runtime: ContainerRuntime, store: ImageStore, supply: ImageSupply,
         volumes: VolumeKeeper, instance: String, abilities: HostAbilities,
         network: IPv4Network, folder: String, log: AgentLog,
+        notify: @escaping @Sendable (HostNotice) -> Void,
         report: @escaping @Sendable (SetObservation) -> Void
     ) throws {
         self.host = host
@@ -86,6 +94,7 @@ package actor SetKeeper {
         self.abilities = abilities
         self.network = network
         self.log = log
+        self.notify = notify
         self.report = report
         records = try SetRecords(folder: folder)
     }

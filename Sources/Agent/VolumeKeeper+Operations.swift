@@ -210,7 +210,7 @@ extension VolumeKeeper {
     func details(
         _ record: VolumeRecord, _ look: AgentBackend.Look
     ) async throws -> VolumeDetails {
-        let status = try await store.list().first { $0.record.id == record.id }
+        let status = try await statuses().first { $0.record.id == record.id }
         let record = status?.record ?? record
         var trashedAt: Int?
         if case .trashed(let at, _) = record.state { trashedAt = at }
@@ -218,11 +218,13 @@ extension VolumeKeeper {
         return VolumeDetails(
             volume: record.name.description, id: record.id.description,
             host: look.name(of: look.me),
-            state: trashedAt == nil ? record.state.summary : "trash",
+            state: trashedAt != nil
+                ? "trash" : status?.condition.trouble?.rawValue ?? record.state.summary,
             class: record.volumeClass.rawValue, fileSystem: record.fileSystem.rawValue,
             sizeBytes: record.size, usedBytes: usage?.used ?? status?.allocated ?? 0,
             allocatedBytes: usage?.allocated ?? status?.allocated, path: status?.path,
             readOnly: status?.isReadOnly ?? false,
+            problem: status?.condition.problem(of: record.name.description),
             slot: look.slot(using: record.name, owner: LogIndex(record.owner))?.description,
             createdAt: record.createdAt, trashedAt: trashedAt,
             snapshots: look.snapshots(of: record.name.base, on: look.me),

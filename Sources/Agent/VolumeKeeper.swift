@@ -15,10 +15,14 @@ actor VolumeKeeper {
     /// What this host can promise to volumes, as it was told last; see VolumeKeeper+Room.swift.
     var toldRoom = ToldRoom()
     private let offer: @Sendable (VolumeOffer) -> Void
+    private let notify: @Sendable (HostNotice) -> Void
     private let report: @Sendable ([VolumeReport]) -> Void
     private var told: [VolumeReport]?
     /// Bytes in use by volume, as they were told last: small changes are not worth a log entry.
     private var used: [String: Int] = [:]
+    /// Why the volumes could not be watched, and measured, last; empty when they could.
+    private var trouble = ""
+    private var listTrouble = ""
 
     /// How often volumes are looked at.
     private static let watchInterval = Duration.seconds(1)
@@ -26,10 +30,13 @@ actor VolumeKeeper {
     private static let slowEvery = 30
     /// Looks between two measurements of what can be promised: as often as the machine is read.
     private static let roomEvery = 10
+    /// The most places without a record that are named one by one.
+    private static let unrecordedMax = 32
 
     init(
         folder: String, thinPool: ThinPool?, trashSeconds: Int, spaceBytes: Int?,
         log: AgentLog, offer: @escaping @Sendable (VolumeOffer) -> Void,
+        notify: @escaping @Sendable (HostNotice) -> Void,
         report: @escaping @Sendable ([VolumeReport]) -> Void
     ) throws {
         store = try VolumeStore(
@@ -38,6 +45,7 @@ actor VolumeKeeper {
                 capacityBytes: spaceBytes))
         self.log = log
         self.offer = offer
+        self.notify = notify
         self.report = report
     }
 
@@ -47,7 +55,18 @@ actor VolumeKeeper {
         do { try await removeWork() } catch {
             log.error("could not remove what a backup or restore left: \(error)")
         }
+        await tellUnrecorded()
+        // What is wrong still is no news: the first word on the volumes has it already.
+        _ = await look()
         await tell()
+    }
+
+    /// Tells the cluster what lies here that no record tells of.
+    private func tellUnrecorded() async {
+        let places = await store.unrecorded
+        for place in places.prefix(VolumeKeeper.unrecordedMax) { notify(.unrecorded(place)) }
+        let more = places.count - VolumeKeeper.unrecordedMax
+        if more > 0 { notify(.unrecorded("\(more) more such files or logical volumes")) }
     }
 
     // MARK: For sets
@@ -243,21 +262,42 @@ actor VolumeKeeper {
     /// Watches volumes until it is cancelled: soft limits, the trash, what is in use.
     func run() async {
         var round = 0
-        var trouble = ""
         while (try? await Task.sleep(for: VolumeKeeper.watchInterval)) != nil {
             round += 1
-            do {
-                for event in try await store.watch() { log.warning("\(event)") }
-                trouble = ""
-            } catch {
-                // Once, not every second.
-                if trouble != "\(error)" { log.error("could not watch the volumes: \(error)") }
-                trouble = "\(error)"
-            }
+            if await look() { await tell() }
             if round % VolumeKeeper.roomEvery == 0 { await tellRoom() }
             guard round % VolumeKeeper.slowEvery == 0 else { continue }
             await emptyTrash()
             await tell()
+        }
+    }
+
+    /// Looks at every volume in use; true when something is new.
+    private func look() async -> Bool {
+        do {
+            let events = try await store.watch()
+            for event in events { log.warning("\(event)") }
+            trouble = ""
+            return !events.isEmpty
+        } catch {
+            // Once, not every second.
+            if trouble != "\(error)" { log.error("could not watch the volumes: \(error)") }
+            trouble = "\(error)"
+            return false
+        }
+    }
+
+    /// All volumes; without what they take of a thin pool that does not answer.
+    func statuses() async throws -> [VolumeStatus] {
+        do {
+            let statuses = try await store.list()
+            listTrouble = ""
+            return statuses
+        } catch {
+            let statuses = try await store.list(measuring: false)
+            if listTrouble != "\(error)" { log.error("could not measure the volumes: \(error)") }
+            listTrouble = "\(error)"
+            return statuses
         }
     }
 
@@ -289,7 +329,7 @@ actor VolumeKeeper {
     func tell(_ offer: VolumeOffer) { self.offer(offer) }
 
     private func reports() async throws -> [VolumeReport] {
-        try await store.list().compactMap { status in
+        try await statuses().compactMap { status in
             let record = status.record
             var trashedAt: Int?
             if case .trashed(let at, _) = record.state { trashedAt = at }
@@ -301,14 +341,15 @@ actor VolumeKeeper {
                 slot: record.name.slot, name: record.name.volume,
                 snapshot: record.name.snapshot, id: record.id.description,
                 volumeClass: record.volumeClass, sizeBytes: record.size,
-                usedBytes: steady(status.allocated ?? 0, of: record), trashedAt: trashedAt,
-                owner: LogIndex(record.owner))
+                usedBytes: steady(status.allocated, of: record), trashedAt: trashedAt,
+                owner: LogIndex(record.owner), condition: status.condition)
         }.sorted { $0.id < $1.id }
     }
 
     /// What was told before, unless it changed by a twentieth of the volume.
-    private func steady(_ bytes: Int, of record: VolumeRecord) -> Int {
+    private func steady(_ bytes: Int?, of record: VolumeRecord) -> Int {
         let id = record.id.description
+        guard let bytes else { return used[id] ?? 0 }
         if let known = used[id], abs(known - bytes) < max(1 << 20, record.size / 20) {
             return known
         }

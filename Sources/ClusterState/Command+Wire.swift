@@ -69,10 +69,18 @@ extension Command: WireCodable {
         case .barrier:
             writer.write(byte: 11)
         case .reportVolumes(let host, let bootEpoch, let volumes):
-            writer.write(byte: 20)
+            // Volumes that there is nothing to say of are told in words that all versions know.
+            let isPlain = volumes.allSatisfy(\.condition.isWell)
+            writer.write(byte: isPlain ? 20 : 55)
             writer.write(host)
             writer.write(bootEpoch)
             writer.write(list: volumes)
+            if !isPlain { writer.write(conditionsOf: volumes) }
+        case .notice(let host, let bootEpoch, let notice):
+            writer.write(byte: 56)
+            writer.write(host)
+            writer.write(bootEpoch)
+            writer.write(notice)
         case .offerVolumes(let host, let bootEpoch, let offer):
             writer.write(byte: 30)
             writer.write(host)
@@ -89,7 +97,7 @@ extension Command: WireCodable {
             writer.write(service)
             writer.write(resize)
         case .takeBackLimits(let service, let revision):
-            writer.write(byte: 55)
+            writer.write(byte: 57)
             writer.write(service)
             writer.write(revision)
         }
@@ -130,7 +138,7 @@ extension Command: WireCodable {
                 host: try reader.read(), bootEpoch: try reader.read(),
                 volumes: try VolumeReport.firstList(&reader))
         case 15: self = .restoreService(try reader.readText())
-        case 55:
+        case 57:
             self = .takeBackLimits(
                 service: try reader.readText(), revision: try reader.readUInt64())
         case 30:
@@ -146,6 +154,15 @@ extension Command: WireCodable {
             self = .reportVolumes(
                 host: try reader.read(), bootEpoch: try reader.read(),
                 volumes: try reader.readList(maximum: Limits.volumesOfHost))
+        case 55:
+            let (host, bootEpoch) = (try reader.read(HostID.self), try reader.read(BootEpoch.self))
+            var volumes = try reader.readList(
+                of: VolumeReport.self, maximum: Limits.volumesOfHost)
+            try reader.readConditions(of: &volumes)
+            self = .reportVolumes(host: host, bootEpoch: bootEpoch, volumes: volumes)
+        case 56:
+            self = .notice(
+                host: try reader.read(), bootEpoch: try reader.read(), try reader.read())
         case let tag where Command.backupTags.contains(tag):
             self = try Command.readBackups(tag, &reader)
         case let other: throw .unknownCase(what: "command", value: UInt64(other))

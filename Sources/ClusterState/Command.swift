@@ -50,6 +50,8 @@ package enum Command: Equatable, Sendable {
     case startMove(SlotID, to: HostID)
     /// Take a step of the move of a slot that the entry at `move` began.
     case stepMove(SlotID, move: LogIndex, MoveStep)
+    /// Something that happened on a host, for the events.
+    case notice(host: HostID, bootEpoch: BootEpoch, HostNotice)
     /// Changes nothing: who sees it applied has seen everything before it (a consistent read).
     case barrier
 }

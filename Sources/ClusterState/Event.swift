@@ -87,4 +87,18 @@ package enum EventKind: String, Hashable, Sendable, CaseIterable {
     case volumeRestored
     /// A slot with volumes is on its way to another host, arrived there, or stays after all.
     case slotMoved
+    /// A volume is 80, 95 or 100 % full.
+    case volumeFilling
+    /// A volume without a wall of its own is full, and nobody may write to it.
+    case volumeReadOnly
+    /// A volume that was read-only for being full may be written to again.
+    case volumeWritable
+    /// A volume's disk or file system failed, or its content is gone.
+    case volumeFailed
+    /// A volume that had failed is well again.
+    case volumeRecovered
+    /// A host found content of volumes that no record tells of.
+    case volumeUnrecorded
+    /// Processes of a container that goes on were killed for exceeding its memory limit.
+    case processOutOfMemory
 }

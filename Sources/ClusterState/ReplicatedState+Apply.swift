@@ -90,6 +90,8 @@ extension ReplicatedState {
         case .startMove(let slot, let host): try startMove(of: slot, to: host, &change)
         case .stepMove(let slot, let move, let step):
             try stepMove(of: slot, move, step, &change)
+        case .notice(let host, let bootEpoch, let notice):
+            try take(notice, of: host, bootEpoch, &change)
         case .barrier: break
         }
     }

@@ -56,6 +56,9 @@ extension ReplicatedState {
                 default: nil
                 }
             if let what { change.note(.volumeChanged, volume.title, what) }
+            for (kind, turn) in volume.turns(since: old, on: host) {
+                change.note(kind, volume.title, turn)
+            }
         }
         for volume in before where after.position(of: volume.id, by: { $0.id }) == nil {
             change.note(.volumeChanged, volume.title, "removed from \(host) for good")

@@ -6,7 +6,7 @@ import Wire
 /// written but worked out when it is read; a placement names its host by position, to be short.
 extension ReplicatedState: WireCodable {
     /// The form that is written; older ones are still read.
-    static let version: UInt8 = 3
+    static let version: UInt8 = 4
 
     /// A hash of the snapshot form: equal states have equal ones, in every process.
     package var fingerprint: UInt64 {
@@ -33,6 +33,7 @@ extension ReplicatedState: WireCodable {
         for host in hosts { writer.write(host.registration.abilities) }
         writer.write(list: moves)
         writer.write(list: finishedMoves)
+        for told in hostVolumes { writer.write(conditionsOf: told.volumes) }
     }
 
     private func encode(_ service: ServiceRecord, into writer: inout ByteWriter) {
@@ -111,6 +112,10 @@ extension ReplicatedState: WireCodable {
             throw .invalid(what: "order of moves")
         }
         finishedMoves = try reader.readList(maximum: Limits.moves)
+        guard version >= 4 else { return }
+        for position in hostVolumes.indices {
+            try reader.readConditions(of: &hostVolumes[position].volumes)
+        }
     }
 
     private mutating func readService(

@@ -24,11 +24,13 @@ package struct VolumeReport: Hashable, Sendable {
     ///
     /// Zero while it belongs to none: a snapshot, a clone, or one that was taken out of the trash.
     package var owner: LogIndex
+    /// How it is.
+    package var condition: VolumeCondition
 
     package init(
         slot: SlotID, name: String, snapshot: String? = nil, id: String,
         volumeClass: VolumeClass, sizeBytes: Int, usedBytes: Int = 0, trashedAt: Int? = nil,
-        owner: LogIndex
+        owner: LogIndex, condition: VolumeCondition = VolumeCondition()
     ) {
         self.slot = slot
         self.name = name
@@ -39,6 +41,7 @@ package struct VolumeReport: Hashable, Sendable {
         self.usedBytes = usedBytes
         self.trashedAt = trashedAt
         self.owner = owner
+        self.condition = condition
     }
 
     /// What people call it: `web.3/data`, `web.3/data@monday` for a snapshot.
@@ -60,6 +63,7 @@ package struct HostVolumes: Equatable, Sendable {
     package var requestNumber: UInt64
 }
 
+/// Without its condition, which the command and the snapshot have beside it.
 extension VolumeReport: WireCodable {
     package func encode(into writer: inout ByteWriter) {
         writer.write(slot)

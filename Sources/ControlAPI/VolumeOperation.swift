@@ -146,7 +146,7 @@ package struct VolumeDetails: Codable, Hashable, Sendable {
     package var id: String
     /// The host that holds it.
     package var host: String
-    /// `ready`, `growing`, `replacing`, `lost` (its host does not answer), `trash` or `removed`.
+    /// `ready`, `growing`, `replacing`, `failed` (its disk or file system), `gone` (its content), `lost` (its host does not answer), `trash` or `removed`.
     package var state: String
     /// `lvm`, `loop` or `directory`.
     package var `class`: String
@@ -162,6 +162,8 @@ package struct VolumeDetails: Codable, Hashable, Sendable {
     package var path: String?
     /// True when nobody may write to it at the moment.
     package var readOnly: Bool
+    /// What is wrong with it and what to do: a sentence; absent when nothing is.
+    package var problem: String?
     /// The slot it belongs to; absent when it belongs to none.
     package var slot: String?
     /// Its backups; absent when there are none and none are wanted.
@@ -178,8 +180,8 @@ package struct VolumeDetails: Codable, Hashable, Sendable {
     package init(
         volume: String, id: String, host: String, state: String, class: String,
         fileSystem: String? = nil, sizeBytes: Int, usedBytes: Int, allocatedBytes: Int? = nil,
-        path: String? = nil, readOnly: Bool = false, slot: String? = nil, createdAt: Int? = nil,
-        trashedAt: Int? = nil, snapshots: [VolumeView] = [], trash: [VolumeView] = []
+        path: String? = nil, readOnly: Bool = false, problem: String? = nil,
+        slot: String? = nil, createdAt: Int? = nil, trashedAt: Int? = nil, snapshots: [VolumeView] = [], trash: [VolumeView] = []
     ) {
         self.volume = volume
         self.id = id
@@ -192,6 +194,7 @@ package struct VolumeDetails: Codable, Hashable, Sendable {
         self.allocatedBytes = allocatedBytes
         self.path = path
         self.readOnly = readOnly
+        self.problem = problem
         self.slot = slot
         self.createdAt = createdAt
         self.trashedAt = trashedAt

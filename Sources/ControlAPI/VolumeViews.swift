@@ -14,10 +14,13 @@ package struct VolumeView: Codable, Hashable, Sendable {
     package var sizeBytes: Int
     /// What it takes of the disk below it, as its host last told.
     package var usedBytes: Int
-    /// `ready`, `lost` (its host does not answer) or `trash`.
+    /// `ready`, `failed` (its disk or file system), `gone` (its content), `read-only` (it is full),
+    /// `lost` (its host does not answer) or `trash`.
     package var state: String
     /// When it went into the trash: seconds since 1970; absent while it is in use.
     package var trashedAt: Int?
+    /// What is wrong with it and what to do: a sentence; absent when nothing is.
+    package var problem: String?
 
     package init(
         volume: String,
@@ -28,7 +31,8 @@ package struct VolumeView: Codable, Hashable, Sendable {
         sizeBytes: Int,
         usedBytes: Int,
         state: String,
-        trashedAt: Int? = nil
+        trashedAt: Int? = nil,
+        problem: String? = nil
     ) {
         self.volume = volume
         self.id = id
@@ -39,6 +43,7 @@ package struct VolumeView: Codable, Hashable, Sendable {
         self.usedBytes = usedBytes
         self.state = state
         self.trashedAt = trashedAt
+        self.problem = problem
     }
 }
 

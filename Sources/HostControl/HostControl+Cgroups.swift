@@ -63,6 +63,20 @@ extension HostControl {
             pressure: pressure(path))
     }
 
+    /// How many processes of a container the kernel has killed for want of memory; 0 where it does
+    /// not count them, or the group is not there.
+    package func outOfMemoryKills(
+        slot: SlotID, container: String
+    ) throws(HostControlError) -> Int {
+        try checkName(slot, container: container)
+        let layout = capabilities.cgroups
+        let path = "\(settings.cgroupRoot)/\(slot)/\(container)"
+        guard let file = CgroupReadings.file(.outOfMemoryKills, layout: layout, path: path),
+            let text = try KernelFile.readIfPresent(file)
+        else { return 0 }
+        return CgroupReadings.value(.outOfMemoryKills, version: layout.version, text: text) ?? 0
+    }
+
     /// How a group's tasks waited; nil where the kernel does not say, or was told not to (psi=0).
     func pressure(_ path: String) -> CgroupPressure? {
         let waiting = ["cpu", "memory", "io"].map { resource in

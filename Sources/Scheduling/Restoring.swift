@@ -115,7 +115,16 @@ extension ReplicatedState {
         guard let oldest = newest.min(by: { $0.time < $1.time }),
             let first = service.spec.volumes.first
         else { return "" }
-        return "; its newest backup is of \(oldest.time.rfc3339): `shoal volume restore "
-            + "\(slot.slot)/\(first.name)` brings it back on another host"
+        let command = "`shoal volume restore \(slot.slot)/\(first.name)`"
+        if let patience = service.spec.restoreOnLoss, newestBackups(of: slot.slot, in: service) != nil,
+            let holder = slot.volumeHost, host(holder)?.status == .lost
+        {
+            let seconds = Int(patience.components.seconds)
+            return "; restore-on-loss brings it back on another host by itself once that is lost for "
+                + "\(Quantity.text(seconds: seconds)), from its backup of \(oldest.time.rfc3339) "
+                + "(\(command) does so at once)"
+        }
+        return "; its newest backup is of \(oldest.time.rfc3339): \(command) brings it back on "
+            + "another host"
     }
 }

@@ -80,6 +80,8 @@ package struct VolumeStatus: Hashable, Sendable {
     package var isReadOnly: Bool
     /// Bytes that it takes of the disk or pool below it; nil when that could not be found out.
     package var allocated: Int?
+    /// How it is otherwise.
+    package var condition: VolumeCondition
 }
 
 /// How far long work has come.

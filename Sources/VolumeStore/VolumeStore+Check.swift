@@ -68,7 +68,7 @@ extension VolumeStore {
     }
 
     /// True for a file system that the kernel made read-only, where it says so among the options.
-    private static func hasStopped(_ entry: MountEntry) -> Bool {
+    static func hasStopped(_ entry: MountEntry) -> Bool {
         ["ro", "emergency_ro", "shutdown"].contains { entry.fileSystemOptions.contains($0) }
     }
 

@@ -9,7 +9,9 @@ extension VolumeStore {
         guard isRecovered else { throw VolumeError.notRecovered }
         let table = try mountTable()
         var statuses: [VolumeStatus] = []
+        let before = records
         let allocated = measuring ? try await logicalVolumeAllocations() : [:]
+        if measuring { lookAtContent(table, known: before, logical: allocated) }
         for record in records.values {
             let entry =
                 record.state.holdsName ? table.mount(at: mountPath(record)) : nil
@@ -23,9 +25,9 @@ extension VolumeStore {
                 VolumeStatus(
                     record: record, path: entry?.mountPoint,
                     isReadOnly: entry.map {
-                        $0.options.contains("ro") || $0.fileSystemOptions.contains("ro")
+                        $0.options.contains("ro") || VolumeStore.hasStopped($0)
                     } ?? false,
-                    allocated: bytes))
+                    allocated: bytes, condition: condition(record, isMounted: entry != nil)))
         }
         return statuses.sorted { ($0.record.name, $0.record.id) < ($1.record.name, $1.record.id) }
     }

@@ -296,22 +296,27 @@ extension VolumeStore {
     }
 
     /// Sentences about logical volumes that bear our name but have no record.
-    func unknownLogicalVolumes(_ known: Set<VolumeID>) async throws -> [String] {
-        guard let pool = settings.thinPool else { return [] }
+    func unknownLogicalVolumes(
+        _ known: Set<VolumeID>
+    ) async -> (places: [String], said: [String]) {
+        guard let pool = settings.thinPool else { return ([], []) }
+        var places: [String] = []
+        var said: [String] = []
         do {
-            return try await listGroup(attempt: "list logical volumes").compactMap { volume in
+            for volume in try await listGroup(attempt: "list logical volumes") {
                 if volume.name == pool.pool, volume.whenFull == "queue" {
-                    return "writers will wait for ever when the thin pool \(pool) is full; let "
-                        + "them fail with `lvchange --errorwhenfull y \(pool)`"
+                    said.append(
+                        "writers will wait for ever when the thin pool \(pool) is full; let "
+                            + "them fail with `lvchange --errorwhenfull y \(pool)`")
                 }
-                guard volume.name.hasPrefix(VolumeStore.prefix) else { return nil }
-                if let id = identity(volume), known.contains(id) { return nil }
-                return "found the logical volume \(pool.group)/\(volume.name), which has no "
-                    + "record, and left it alone"
+                guard volume.name.hasPrefix(VolumeStore.prefix) else { continue }
+                if let id = identity(volume), known.contains(id) { continue }
+                places.append("the logical volume \(pool.group)/\(volume.name)")
             }
         } catch {
-            return ["could not look for logical volumes: \(error)"]
+            said.append("could not look for logical volumes: \(error)")
         }
+        return (places, said)
     }
 
     private func identity(_ volume: LogicalVolume) -> VolumeID? {

@@ -165,17 +165,17 @@ extension VolumeStore {
 
     /// Sentences about what lies in the store's folders and belongs to no record.
     private func unknownContent() async throws -> [String] {
-        var said: [String] = []
+        var places: [String] = []
         let known = Set(records.keys).union(damaged)
         for (folder, name) in [(folders.data, "data"), (folders.trash, "trash")] {
             for entry in try folder.names(attempt: "list \(path)/\(name)") {
                 let digits =
                     entry.hasSuffix(".image") ? entry.dropLast(".image".count) : entry[...]
                 if let id = VolumeID(digits), known.contains(id) { continue }
-                said.append(
-                    "found \(path)/\(name)/\(entry), which has no record, and left it alone")
+                places.append("\(path)/\(name)/\(entry)")
             }
         }
+        var said: [String] = []
         let table = try mountTable()
         let expected = Set(records.values.filter(\.state.holdsName).map { mountPath($0) })
         for entry in table.mounts(below: "\(path)/mounts")
@@ -186,10 +186,13 @@ extension VolumeStore {
         }
         for name in try folders.work.names(attempt: "list \(path)/working") {
             if let id = VolumeID(name), records[id] != nil { continue }
-            said.append("found \(path)/working/\(name), which has no record, and left it alone")
+            places.append("\(path)/working/\(name)")
         }
         removeEmptyMountFolders(table)
-        return said + (try await unknownLogicalVolumes(known))
+        let logical = await unknownLogicalVolumes(known)
+        unrecorded = places + logical.places
+        return unrecorded.map { "found \($0), which has no record, and left it alone" } + said
+            + logical.said
     }
 
     /// Removes folders that nothing is mounted on; only empty ones can be removed.

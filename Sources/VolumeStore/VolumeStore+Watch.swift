@@ -31,11 +31,14 @@ package enum VolumeEvent: Hashable, Sendable, CustomStringConvertible {
         case .writable(let name, let usage):
             "the volume \(name) is writable again: \(VolumeEvent.text(usage))"
         case .failing(let name, let cause):
-            "the disk under the volume \(name) fails: \(cause); what was not synchronized may be "
-                + "lost: look into the kernel's log, stop what uses the volume, and start it again "
-                + "when the disk is right, which checks the volume"
+            "the disk under the volume \(name) fails: \(cause); \(VolumeEvent.failureAdvice)"
         }
     }
+
+    /// What to do about a failing disk.
+    static let failureAdvice =
+        "what was not synchronized may be lost: look into the kernel's log, stop what uses the "
+        + "volume, and start it again when the disk is right, which checks the volume"
 
     private static func text(_ usage: VolumeUsage) -> String {
         "\(Quantity.display(bytes: usage.used)) of \(Quantity.display(bytes: usage.capacity))"
@@ -45,6 +48,8 @@ package enum VolumeEvent: Hashable, Sendable, CustomStringConvertible {
 /// What the store remembers of an attached volume between two looks at it.
 struct WatchedVolume: Sendable {
     var level = FillLevel.normal
+    /// The level that the cluster is told.
+    var steady = SteadyLevel()
     /// True while it is read-only because it is full.
     var isHeld = false
     /// When a measurement that costs something is due again.
@@ -162,6 +167,12 @@ extension VolumeStore {
         state.freeThen = free
         let old = state.level
         state.level = old.next(used: usage.used, capacity: usage.capacity)
+        state.steady.take(
+            state.level, capacity: usage.capacity, at: opened.duration(to: clock.now))
+        // An earlier start of the agent may have turned it.
+        if isSoft, isReadOnly, state.level == .full, isHeldSinceEarlier(record, entry) {
+            state.isHeld = true
+        }
         var events: [VolumeEvent] = []
         if state.level > old, !(isSoft && state.level == .full) {
             events.append(.filling(record.name, usage, state.level))

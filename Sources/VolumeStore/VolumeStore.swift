@@ -32,6 +32,14 @@ package actor VolumeStore {
     var watched: [VolumeID: WatchedVolume] = [:]
     /// How many errors the store's own file system had met when it was watched first.
     var errorsBelow: Int?
+    /// Volumes whose content was not where it belongs when it was last looked for.
+    var goneContent: Set<VolumeID> = []
+    /// Volumes that are not mounted and whose file system is marked as damaged.
+    var markedContent: Set<VolumeID> = []
+    /// Where content lies that has no record, as `recover` found it.
+    package internal(set) var unrecorded: [String] = []
+    /// When the store was opened, on the clock that times are measured by.
+    let opened = ContinuousClock().now
     var locks = NameLocks()
 
     package nonisolated var unownedExecutor: UnownedSerialExecutor {

@@ -73,6 +73,7 @@ extension VolumeDetails {
             ("Size", Quantity.display(bytes: sizeBytes)),
             ("Used", "\(HumanUnits.bytes(usedBytes)) (\(percentUsed) %)"),
         ]
+        if let problem { facts.insert(("Problem", problem), at: 3) }
         if let fileSystem { facts.append(("File system", fileSystem)) }
         if let allocatedBytes {
             facts.append(("On disk", HumanUnits.bytes(allocatedBytes)))

@@ -45,7 +45,10 @@ struct VolumesCommand: ListingCommand {
                 Quantity.display(bytes: volume.sizeBytes),
                 Quantity.display(bytes: volume.usedBytes), volume.id)
         }
-        return table.text
+        let problems = items.compactMap { volume in
+            volume.problem.map { Output.printable("\(volume.volume) on \(volume.host): \($0)") + "\n" }
+        }
+        return table.text + (problems.isEmpty ? "" : "\n" + problems.joined())
     }
 }
 
