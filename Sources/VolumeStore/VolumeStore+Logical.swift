@@ -245,9 +245,9 @@ extension VolumeStore {
         if try await logicalVolume(record, isTrashed: !record.state.isTrashed) != nil {
             return true
         }
+        guard record.state.isTrashed else { return false }
         // A crash came before its device was taken away, or somebody activated it.
-        return record.state.isTrashed
-            && access(devicePath(try thinPool(), logicalName(record)), F_OK) == 0
+        return access(devicePath(try thinPool(), logicalName(record)), F_OK) == 0
     }
 
     func hasLogicalVolume(_ record: VolumeRecord) async throws -> Bool {
