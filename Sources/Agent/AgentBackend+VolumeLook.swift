@@ -132,7 +132,8 @@ extension AgentBackend.Look {
             volume: volume.title, id: volume.id, host: self.name(of: host),
             state: isTrashed ? "trash" : "lost", class: volume.volumeClass.rawValue,
             sizeBytes: volume.sizeBytes, usedBytes: volume.usedBytes,
-            problem: volume.condition.problem(of: volume.title), slot: slot(using: name, owner: volume.owner)?.description,
+            problem: volume.condition.problem(of: volume.title),
+            slot: slot(using: name, owner: volume.owner)?.description,
             trashedAt: volume.trashedAt, snapshots: snapshots(of: name, on: host),
             trash: trash(of: name, on: host))
         return VolumeOperationResult(

@@ -113,11 +113,15 @@ package struct AgentBackend: ControlBackend {
 
     package func services() async throws -> [ServiceView] {
         let look = await look()
+        let volumeProblems = look.volumeProblems()
         return look.state.services.map { service in
             var problems: [String] = []
-            for slot in service.slots where !slot.reason.isEmpty && slot.phase != .running {
-                let problem = "\(slot.slot): \(slot.reason)"
-                if problems.count < 10 { problems.append(problem) }
+            for slot in service.slots {
+                if !slot.reason.isEmpty, slot.phase != .running {
+                    problems.append("\(slot.slot): \(slot.reason)")
+                }
+                problems += (volumeProblems[slot.slot] ?? []).map { "\(slot.slot): \($0)" }
+                if problems.count >= 10 { break }
             }
             return ServiceView(
                 name: service.name, pool: service.spec.pool, revision: service.revision,

@@ -68,10 +68,9 @@ package enum AgentProcess {
                 conmonPath: configuration.monitorPath,
                 hybridCgroupMount: await host.capabilities.cgroups.hybridMount),
             commands: commands)
-        let notices = HostNotices(driver: driver)
         let keeper = try setKeeper(
             configuration, abilities, host: host, runtime: runtime, images: images,
-            supply: supply, instance: instance, driver: driver, notices: notices, log: log)
+            supply: supply, instance: instance, driver: driver, log: log)
         let backups = try await backupKeeper(configuration, keeper.volumes, driver, secret, log)
         let backend = AgentBackend(
             driver: driver, store: images, supply: supply, keeper: keeper,
@@ -85,7 +84,7 @@ package enum AgentProcess {
             abilities: abilities)
         try await serve(
             configuration, watch: watch, driver: driver, keeper: keeper, backend: backend,
-            notices: notices, remembered: remembered, seeds: seeds, log: log)
+            remembered: remembered, seeds: seeds, log: log)
         joined?.cancel()
         await driver.stop()
         store.close()
@@ -95,13 +94,14 @@ package enum AgentProcess {
     private static func setKeeper(
         _ configuration: AgentConfiguration, _ abilities: HostAbilities, host: HostControl,
         runtime: ContainerRuntime, images: ImageStore, supply: ImageSupply, instance: String,
-        driver: PeerDriver, notices: HostNotices,
+        driver: PeerDriver,
         log: AgentLog
     ) throws -> SetKeeper {
         // Not a task: what is seen must be told in the order it was seen.
         @Sendable func feed(_ input: PeerInput) {
             driver.loop.perform { driver.assumeIsolated { $0.feed(input) } }
         }
+        let notices = HostNotices(driver: driver)
         let volumes = try VolumeKeeper(
             folder: "\(configuration.dataFolder)/volumes", thinPool: configuration.thinPool,
             trashSeconds: configuration.trashSeconds,
@@ -112,7 +112,7 @@ package enum AgentProcess {
             host: host, runtime: runtime, store: images, supply: supply, volumes: volumes,
             instance: instance, abilities: abilities, network: host.settings.clusterNetwork,
             folder: "\(configuration.dataFolder)/sets", log: log,
-            notify: { notices.take($0) },
+            notices: notices,
             report: { observation in feed(.observed(observation)) })
     }
 
@@ -141,8 +141,8 @@ package enum AgentProcess {
     /// Lets everything run until a signal says otherwise.
     private static func serve(
         _ configuration: AgentConfiguration, watch: HostWatch, driver: PeerDriver,
-        keeper: SetKeeper, backend: AgentBackend, notices: HostNotices,
-        remembered: RememberedPeers, seeds: [SocketAddress], log: AgentLog
+        keeper: SetKeeper, backend: AgentBackend, remembered: RememberedPeers,
+        seeds: [SocketAddress], log: AgentLog
     ) async throws {
         // First of all: if the socket cannot be had, nothing was begun yet.
         let server = try await ControlServer.start(
@@ -173,7 +173,7 @@ package enum AgentProcess {
             Task { await keeper.watchDisks() },
             Task { await keeper.watchKills() },
             Task { await keeper.volumes.run() },
-            Task { await notices.run() },
+            Task { await keeper.notices.run() },
             Task { await backend.backupKeeper.run() },
             Task {
                 await VolumeMover(

@@ -62,6 +62,7 @@ package actor PeerDriver {
     let plane: PeerPlane
     private let store: LogStore
     private let log: AgentLog
+    private let startedAt = WallTime.now
     private var handlers: Handlers?
     private var timer: LoopTimer?
     private var waiting: [UInt64: CheckedContinuation<SubmitResult, Never>] = [:]
@@ -181,7 +182,9 @@ package actor PeerDriver {
             waiting.removeValue(forKey: ticket)?.resume(returning: .failed(failure))
         case .applied(_, let events):
             for event in events {
-                log.info("\(event.kind.rawValue) \(event.subject): \(event.message)")
+                // What the log is caught up with at a start is no news.
+                let age = event.time < startedAt ? "earlier, at \(event.time.rfc3339): " : ""
+                log.info("\(age)\(event.kind.rawValue) \(event.subject): \(event.message)")
             }
         case .member(let member, let before):
             tell(member, before: before)

@@ -41,7 +41,7 @@ extension SetKeeper {
         sets[slot]?.oomKillsTold[container] = total
         sets[slot]?.killsToldAt[container] = now
         log.warning("\(slot)/\(container): \(total - known) processes killed for want of memory")
-        notify(
+        notices.take(
             .processesKilled(
                 slot, placementIndex: LogIndex(current.record.placementIndex),
                 container: container, count: total - known,

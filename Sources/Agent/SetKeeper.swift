@@ -1,6 +1,5 @@
 import Base
 import ClusterModel
-import ClusterState
 import ContainerRuntime
 import HostControl
 import HostPlan
@@ -35,7 +34,7 @@ package actor SetKeeper {
     let records: SetRecords
     private let report: @Sendable (SetObservation) -> Void
     /// Tells the cluster of what happened once.
-    let notify: @Sendable (HostNotice) -> Void
+    let notices: HostNotices
 
     /// The sets on this host, as far as their making has come.
     var sets: [SlotID: HostedRecord] = [:]
@@ -82,7 +81,7 @@ package actor SetKeeper {
         host: HostControl, runtime: ContainerRuntime, store: ImageStore, supply: ImageSupply,
         volumes: VolumeKeeper, instance: String, abilities: HostAbilities,
         network: IPv4Network, folder: String, log: AgentLog,
-        notify: @escaping @Sendable (HostNotice) -> Void,
+        notices: HostNotices,
         report: @escaping @Sendable (SetObservation) -> Void
     ) throws {
         self.host = host
@@ -94,7 +93,7 @@ package actor SetKeeper {
         self.abilities = abilities
         self.network = network
         self.log = log
-        self.notify = notify
+        self.notices = notices
         self.report = report
         records = try SetRecords(folder: folder)
     }

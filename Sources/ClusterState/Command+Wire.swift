@@ -68,19 +68,7 @@ extension Command: WireCodable {
             writer.write(list: reports)
         case .barrier:
             writer.write(byte: 11)
-        case .reportVolumes(let host, let bootEpoch, let volumes):
-            // Volumes that there is nothing to say of are told in words that all versions know.
-            let isPlain = volumes.allSatisfy(\.condition.isWell)
-            writer.write(byte: isPlain ? 20 : 55)
-            writer.write(host)
-            writer.write(bootEpoch)
-            writer.write(list: volumes)
-            if !isPlain { writer.write(conditionsOf: volumes) }
-        case .notice(let host, let bootEpoch, let notice):
-            writer.write(byte: 56)
-            writer.write(host)
-            writer.write(bootEpoch)
-            writer.write(notice)
+        case .reportVolumes, .notice: encodeReports(into: &writer)
         case .offerVolumes(let host, let bootEpoch, let offer):
             writer.write(byte: 30)
             writer.write(host)
@@ -150,19 +138,8 @@ extension Command: WireCodable {
                 reports: try reader.readList(maximum: Limits.items))
         case let tag where Command.moveTags.contains(tag):
             self = try Command.readMove(tag, &reader)
-        case 20:
-            self = .reportVolumes(
-                host: try reader.read(), bootEpoch: try reader.read(),
-                volumes: try reader.readList(maximum: Limits.volumesOfHost))
-        case 55:
-            let (host, bootEpoch) = (try reader.read(HostID.self), try reader.read(BootEpoch.self))
-            var volumes = try reader.readList(
-                of: VolumeReport.self, maximum: Limits.volumesOfHost)
-            try reader.readConditions(of: &volumes)
-            self = .reportVolumes(host: host, bootEpoch: bootEpoch, volumes: volumes)
-        case 56:
-            self = .notice(
-                host: try reader.read(), bootEpoch: try reader.read(), try reader.read())
+        case let tag where Command.reportTags.contains(tag):
+            self = try Command.readReports(tag, &reader)
         case let tag where Command.backupTags.contains(tag):
             self = try Command.readBackups(tag, &reader)
         case let other: throw .unknownCase(what: "command", value: UInt64(other))

@@ -146,7 +146,8 @@ package struct VolumeDetails: Codable, Hashable, Sendable {
     package var id: String
     /// The host that holds it.
     package var host: String
-    /// `ready`, `growing`, `replacing`, `failed` (its disk or file system), `gone` (its content), `lost` (its host does not answer), `trash` or `removed`.
+    /// `ready`, `growing`, `replacing`, `failed` (its disk or file system), `gone` (its content),
+    /// `lost` (its host does not answer), `trash` or `removed`.
     package var state: String
     /// `lvm`, `loop` or `directory`.
     package var `class`: String
@@ -181,7 +182,8 @@ package struct VolumeDetails: Codable, Hashable, Sendable {
         volume: String, id: String, host: String, state: String, class: String,
         fileSystem: String? = nil, sizeBytes: Int, usedBytes: Int, allocatedBytes: Int? = nil,
         path: String? = nil, readOnly: Bool = false, problem: String? = nil,
-        slot: String? = nil, createdAt: Int? = nil, trashedAt: Int? = nil, snapshots: [VolumeView] = [], trash: [VolumeView] = []
+        slot: String? = nil, createdAt: Int? = nil, trashedAt: Int? = nil,
+        snapshots: [VolumeView] = [], trash: [VolumeView] = []
     ) {
         self.volume = volume
         self.id = id

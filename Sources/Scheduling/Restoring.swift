@@ -116,11 +116,13 @@ extension ReplicatedState {
             let first = service.spec.volumes.first
         else { return "" }
         let command = "`shoal volume restore \(slot.slot)/\(first.name)`"
-        if let patience = service.spec.restoreOnLoss, newestBackups(of: slot.slot, in: service) != nil,
+        if let patience = service.spec.restoreOnLoss,
+            newestBackups(of: slot.slot, in: service) != nil,
             let holder = slot.volumeHost, host(holder)?.status == .lost
         {
             let seconds = Int(patience.components.seconds)
-            return "; restore-on-loss brings it back on another host by itself once that is lost for "
+            return
+                "; restore-on-loss brings it back on another host by itself once that is lost for "
                 + "\(Quantity.text(seconds: seconds)), from its backup of \(oldest.time.rfc3339) "
                 + "(\(command) does so at once)"
         }

@@ -66,8 +66,9 @@ extension VolumeStore {
     /// kernel says so, and repairs are seen at the next mount.
     private func lookForMark(_ record: VolumeRecord, _ table: MountTable, isThere: Bool) {
         markedContent.remove(record.id)
-        guard isThere, record.state == .ready, record.volumeClass == .loop,
-            record.fileSystem == .ext4, table.mount(at: mountPath(record)) == nil
+        guard isThere, record.volumeClass == .loop,
+            record.fileSystem == .ext4,
+            record.state.isTrashed || table.mount(at: mountPath(record)) == nil
         else { return }
         let isMarked = try? VolumeStore.isMarked(
             imagePath(record), attempt: "look at \(record.name)")

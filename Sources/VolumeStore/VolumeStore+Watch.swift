@@ -81,7 +81,9 @@ extension VolumeStore {
             guard record.state == .ready, record.name.snapshot == nil,
                 let entry = table.mount(at: mountPath(record))
             else {
-                watched[record.id] = nil
+                // What failed is not well for being unmounted; the next mount shows.
+                let failure = watched[record.id]?.failure ?? ""
+                watched[record.id] = failure.isEmpty ? nil : WatchedVolume(failure: failure)
                 continue
             }
             // Whoever works on it will measure it, too.

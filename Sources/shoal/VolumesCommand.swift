@@ -46,7 +46,9 @@ struct VolumesCommand: ListingCommand {
                 Quantity.display(bytes: volume.usedBytes), volume.id)
         }
         let problems = items.compactMap { volume in
-            volume.problem.map { Output.printable("\(volume.volume) on \(volume.host): \($0)") + "\n" }
+            volume.problem.map {
+                Output.printable("\(volume.volume) on \(volume.host): \($0)") + "\n"
+            }
         }
         return table.text + (problems.isEmpty ? "" : "\n" + problems.joined())
     }

@@ -61,6 +61,24 @@ struct BackupTests {
             replaces: false)
     }
 
+    @Test("a slot that restore-on-loss brings back says so, and when")
+    func comesBackByItself() throws {
+        var (cluster, old) = try backedUp(restoreOnLoss: 90)
+        cluster.apply(.declareHostLost(old.id, old.bootEpoch, reason: "silent"))
+        cluster.usable.removeAll { $0 == old.id }
+        cluster.settle()
+        let reason = try #require(cluster.state.slot(Self.db0)?.pendingReason)
+        #expect(
+            reason.hasSuffix(
+                "it is lost; restore-on-loss brings it back on another host by itself once that is "
+                    + "lost for 90s, from its backup of 1970-01-01T00:00:01.000Z (`shoal volume "
+                    + "restore db.0/data` does so at once)"), "\(reason)")
+        cluster.apply(.forgetHost(old.id))
+        cluster.settle()
+        let forgotten = try #require(cluster.state.slot(Self.db0)?.pendingReason)
+        #expect(forgotten.hasSuffix("brings it back on another host"), "\(forgotten)")
+    }
+
     @Test("a lost host's slot is given to another, which restores before the set runs there")
     func restoredElsewhere() throws {
         var (cluster, old) = try backedUp()

@@ -1,3 +1,4 @@
+import ClusterModel
 import Foundation
 import Testing
 import VolumePlan
@@ -58,10 +59,13 @@ struct DirectoryTests {
             try VolumeFixture.write("no", to: "\(inside)/more")
         }
         #expect(try await store.list().first?.isReadOnly == true)
+        let full = VolumeCondition(filledPercent: 100, isHeld: true)
+        #expect(try await store.list().first?.condition == full)
         #expect(VolumeFixture.read("\(inside)/fill")?.utf8.count == mebibytes(5))
         // Told once.
         #expect(try await store.watch().isEmpty)
         try await store.grow(name, to: mebibytes(8))
+        #expect(try await store.list().first?.condition.isHeld == false)
         try VolumeFixture.write("yes", to: "\(inside)/more")
         umount2(inside, 0)
         try await store.detach(name)

@@ -58,6 +58,11 @@ struct HostileTests {
         let store = try VolumeStore(settings: fixture.settings())
         let said = try await store.recover()
         #expect(said.count == foreign.count, "\(said)")
+        let places = await store.unrecorded
+        #expect(
+            places.sorted()
+                == foreign.filter { !$0.hasPrefix("records") }.map { "\(store.path)/\($0)" }
+                .sorted())
         for name in foreign {
             #expect(said.contains { $0.contains("/\(name),") }, "\(name)")
             #expect(VolumeFixture.read("\(fixture.root)/\(name)") == "mine")

@@ -129,6 +129,30 @@ struct PlanTests {
         #expect(after(.full, 935) == .nearlyFull && after(.full, 0) == .normal)
     }
 
+    @Test("the level that is told rises at once, and falls after ten minutes below, or growth")
+    func steadyLevels() {
+        var steady = SteadyLevel()
+        var rises = 0
+        // Up and down twice a minute for an hour.
+        for second in 0..<3_600 {
+            let before = steady.level
+            let measured: FillLevel = second % 30 < 15 ? .filling : .normal
+            steady.take(measured, capacity: 1_000, at: .seconds(second))
+            if steady.level > before { rises += 1 }
+        }
+        #expect(rises == 1)
+        steady.take(.full, capacity: 1_000, at: .seconds(3_600))
+        #expect(steady.level == .full)
+        for second in 3_601..<4_201 {
+            steady.take(second == 3_700 ? .filling : .normal, capacity: 1_000, at: .seconds(second))
+            #expect(steady.level == .full)
+        }
+        steady.take(.normal, capacity: 1_000, at: .seconds(4_201))
+        #expect(steady.level == .filling, "the highest of the time below")
+        steady.take(.normal, capacity: 2_000, at: .seconds(4_202))
+        #expect(steady.level == .normal)
+    }
+
     @Test("mounts are read as the kernel writes them")
     func mounts() {
         let text = """
