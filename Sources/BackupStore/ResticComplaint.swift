@@ -9,9 +9,11 @@ enum ResticComplaint {
         "permission denied", "unauthorized", "forbidden",
     ]
     private static let roomWords = [
-        "no space left on device", "disk quota exceeded", "(507)", " 507 ",
-        "insufficient storage", "quotaexceeded", "storagefull",
+        "(507)", " 507 ", "insufficient storage", "quotaexceeded", "storagefull",
     ]
+    /// Of a folder that is the target; a server says it in its own words, and then these are of
+    /// this machine's disk.
+    private static let diskRoomWords = ["no space left on device", "disk quota exceeded"]
     private static let reachWords = [
         "connection refused", "no such host", "i/o timeout", "no route to host",
         "network is unreachable", "connection reset", "broken pipe", "tls handshake",
@@ -38,6 +40,10 @@ enum ResticComplaint {
             return .locked(target: target, by: holder(lines))
         }
         if says(roomWords) { return .targetFull(target: target) }
+        if says(diskRoomWords) {
+            if case .rest = repository.target { return nil }
+            return .targetFull(target: target)
+        }
         if says(["is there a repository at"]), isAbsent(text) {
             return .noRepository(target: target)
         }
