@@ -63,11 +63,43 @@ extension AgentBackend {
         let sources = try look.sources(for: request, name, of: service)
         let host = try await hostToRestore(request, slot, look)
         let order = VolumeRestoration(host: host, sources: sources)
+        if request.replaces { try await requireThere(order, of: service, name.slot) }
         let index = try await write(
             .restoreVolumes(name.slot, order, replaces: request.replaces))
         return RestorationView(
             slot: name.slot.description, host: look.name(of: host), index: index.value,
             summary: order.summary)
+    }
+
+    /// Throws when a backup that is to replace a volume is not there: what runs now ends for it.
+    ///
+    /// Only the host that restores can know that of a folder; another one only asks peers.
+    private func requireThere(
+        _ order: VolumeRestoration, of service: ServiceRecord, _ slot: SlotID
+    ) async throws {
+        let look = await backupKeeper.look()
+        for source in order.sources where !source.backup.isEmpty {
+            guard
+                let known = look.state.backups(
+                    of: slot, source.volume, owner: service.createdAt),
+                let copy = known.find(source.backup)?.copy,
+                copy.host != nil || look.me == order.host
+            else { continue }
+            if copy.isDamaged {
+                throw ControlError(
+                    .refused,
+                    "backup \(source.backup.prefix(8)) of \(known.title) is damaged: the last drill "
+                        + "of its repository failed; nothing was changed",
+                    next: "`shoal volume backups \(known.title)` lists all")
+            }
+            if let obstacle = await backupKeeper.obstacle(to: source.backup, of: known, look) {
+                throw ControlError(
+                    .refused,
+                    "backup \(source.backup.prefix(8)) of \(known.title) cannot be restored now, and "
+                        + "nothing was changed: \(obstacle)",
+                    next: "`shoal volume backups \(known.title)` lists all")
+            }
+        }
     }
 
     private func hostToRestore(
@@ -142,8 +174,17 @@ extension AgentBackend {
         return VolumeOperationResult(
             message: "backed up \(name): \(done.joined(separator: ", "))"
                 + (live ? "; not of one moment, for it was written to meanwhile" : "")
-                + (problem.map { "; but \($0)" } ?? ""),
+                + (problem.map { "; but \($0)" } ?? "")
+                + (shortage(made.count, wanted: subject.backup, to: target).map { "; \($0)" } ?? ""),
             volume: try await keeper.volumes.details(record, look))
+    }
+
+    /// Says that fewer hosts keep a backup than should; nil when it is as wanted.
+    private func shortage(_ made: Int, wanted: BackupSpec, to target: String?) -> String? {
+        guard case .peers(let count)? = BackupDestination(target ?? wanted.to), made < count else {
+            return nil
+        }
+        return "these are \(made) of the \(count) copies that are wanted: no more hosts take one"
     }
 
     private func restoreBeside(
@@ -223,16 +264,11 @@ extension AgentBackend.Look {
             let known = state.backups(of: name.slot, volume.name, owner: service.createdAt)
             if volume.name == name.volume, let wanted = request.backup {
                 guard let backup = known?.find(wanted)?.backup else {
-                    throw ControlError(
-                        .notFound,
-                        "\(name) has no backup \(wanted.prefix(64)), or several begin so",
-                        next: "`shoal volume backups \(name)` lists all")
+                    throw noBackup(wanted, of: name, now: service)
                 }
                 return .init(volume: volume.name, backup: backup.id)
             }
-            let newest = known?.newest { id in
-                members.contains { $0.id == id && $0.status == .alive }
-            }
+            let newest = known?.newest(isReachable: isAlive)
             if let newest { return .init(volume: volume.name, backup: newest.backup.id) }
             guard request.allowsEmpty, volume.name != name.volume else {
                 throw ControlError(
@@ -244,6 +280,27 @@ extension AgentBackend.Look {
             }
             return .init(volume: volume.name, backup: "")
         }
+    }
+
+    /// Why a backup cannot come back in a volume's place: there is none, or it is another service's.
+    private func noBackup(
+        _ wanted: String, of name: VolumeName, now service: ServiceRecord
+    ) -> ControlError {
+        let isEarlier = state.volumeBackups.contains { known in
+            known.slot == name.slot && known.name == name.volume
+                && known.owner != service.createdAt && known.find(wanted) != nil
+        }
+        guard isEarlier else {
+            return ControlError(
+                .notFound, "\(name) has no backup \(wanted.prefix(64)), or several begin so",
+                next: "`shoal volume backups \(name)` lists all")
+        }
+        return ControlError(
+            .refused,
+            "backup \(wanted.prefix(8)) is of an earlier service \(service.name), which was deleted; "
+                + "it does not go in the place of this one's volume",
+            next: "`shoal volume restore \(name) --backup \(wanted.prefix(8)) --as NEW.0/"
+                + "\(name.volume)` brings it back beside it")
     }
 
     /// A volume of this host as the keeper of backups takes it.
@@ -275,100 +332,5 @@ extension AgentBackend.Look {
             backup: spec?.backup ?? BackupSpec(everySeconds: 86_400, to: to),
             volumeClass: record.volumeClass, sizeBytes: record.size,
             known: state.backups(of: name.slot, name.volume, owner: owner))
-    }
-
-    // MARK: Views
-
-    /// The host that an operation runs on; a backup can be restored where nothing of its volume is.
-    func holder(of operation: VolumeOperation) throws -> HostID {
-        do {
-            return try holder(of: operation.subject)
-        } catch {
-            guard case .restoreBackup(_, _, _, nil) = operation, error.code == .notFound else {
-                throw error
-            }
-            return me
-        }
-    }
-
-    /// The backups of the volume that a slot uses; nil when there are none and none are wanted.
-    func backupsView(of volume: VolumeDetails) -> VolumeBackupsView? {
-        guard volume.slot != nil, let name = VolumeName(volume.volume), name.snapshot == nil,
-            let owner = state.service(name.slot.service)?.createdAt
-        else { return nil }
-        if let known = state.backups(of: name.slot, name.volume, owner: owner) {
-            return view(of: known)
-        }
-        guard let spec = spec(of: name.slot, name.volume, owner: owner), spec.backup != nil else {
-            return nil
-        }
-        return view(
-            of: VolumeBackups(
-                slot: name.slot, name: name.volume, owner: owner, volumeClass: spec.volumeClass,
-                sizeBytes: spec.sizeBytes))
-    }
-
-    private func spec(of slot: SlotID, _ volume: String, owner: LogIndex) -> VolumeSpec? {
-        guard let service = state.service(slot.service), service.createdAt == owner,
-            service.slots.indices.contains(slot.ordinal)
-        else { return nil }
-        return service.spec.volumes.first { $0.name == volume }
-    }
-
-    func view(of known: VolumeBackups) -> VolumeBackupsView {
-        let spec = spec(of: known.slot, known.name, owner: known.owner)
-        let backup = spec?.backup
-        let now = WallTime.now
-        func age(_ time: WallTime) -> Int {
-            Int(max(0, now.milliseconds - time.milliseconds) / 1_000)
-        }
-        func isAlive(_ host: HostID) -> Bool {
-            members.contains { $0.id == host && $0.status == .alive }
-        }
-        let backups = known.copies.flatMap { copy in
-            copy.backups.map { ($0, copy) }
-        }.sorted { ($1.0.time, $0.0.id) < ($0.0.time, $1.0.id) }
-        return VolumeBackupsView(
-            volume: known.title, service: known.slot.service, owner: known.owner.value,
-            deleted: spec == nil, sizeBytes: known.sizeBytes, everySeconds: backup?.everySeconds,
-            to: backup?.to,
-            backups: backups.map { record, copy in
-                BackupView(
-                    id: record.id, time: record.time.rfc3339, ageSeconds: age(record.time),
-                    sizeBytes: record.sizeBytes, place: copy.host.map(name(of:)) ?? copy.target,
-                    reachable: copy.host.map(isAlive) ?? true, pointInTime: record.isPointInTime,
-                    digest: record.digest)
-            },
-            drill: known.drill.map {
-                BackupDrillView(
-                    time: $0.time.rfc3339, backup: $0.backup, ageMilliseconds: $0.ageMilliseconds,
-                    durationMilliseconds: $0.durationMilliseconds,
-                    problem: $0.problem.isEmpty ? nil : $0.problem)
-            },
-            failure: known.failure.map {
-                BackupFailureView(time: $0.time.rfc3339, reason: $0.reason)
-            },
-            durability: durability(
-                of: known, backup, newestAge: backups.first.map { age($0.0.time) }))
-    }
-
-    private func durability(
-        of known: VolumeBackups, _ backup: BackupSpec?, newestAge: Int?
-    ) -> DurabilityView {
-        let copies = known.copies.filter { copy in
-            !copy.backups.isEmpty
-                && (copy.host.map { host in
-                    members.contains { $0.id == host && $0.status == .alive }
-                } ?? true)
-        }.count
-        let figure = VolumeDurability(
-            copies: copies, every: backup?.everySeconds ?? VolumeDurability.undrilledSeconds,
-            drill: backup?.drillSeconds, restoreOnLoss: backup?.restoreOnLossSeconds,
-            restoreSeconds: known.drill.map { $0.durationMilliseconds / 1_000 }
-                ?? known.sizeBytes / (20 << 20))
-        return DurabilityView(
-            copies: copies, diskFailuresPerYear: VolumeDurability.diskFailuresPerYear,
-            repairSeconds: figure.repairSeconds, lossPerYear: figure.lossPerYear,
-            nines: Double(figure.tenthsOfNines) / 10, windowSeconds: newestAge)
     }
 }

@@ -22,7 +22,9 @@ extension BackupKeeper {
             var problems: [String] = []
             do {
                 guard !places.isEmpty else {
-                    throw AgentError("no other host is there that could keep backups")
+                    throw AgentError(
+                        "no other host is there that could keep backups; add one, or name another "
+                            + "target than `peers`")
                 }
                 try engine.requireRestic()
                 let results = try await volumes.withContent(of: subject.name, progress: progress) {
@@ -37,6 +39,22 @@ extension BackupKeeper {
                     }
                 }
             } catch { problems.append("\(error)") }
+            // Who has the volume now tells of its backups; of one that is gone, nobody else does.
+            let after = await self.look()
+            if let loss = subject.loss(look, after) {
+                noteSuccess(subject.name)
+                if !made.isEmpty, loss == .deleted { await tell(record) }
+                guard problems.isEmpty, made.count == places.count else {
+                    throw AgentError(loss.sentence(subject.name))
+                }
+                return made
+            }
+            for (place, _) in made where record.copy(at: place)?.isDamaged ?? false {
+                problems.append(
+                    "\(place.title(look)): the last drill of this repository failed, so that nobody "
+                        + "should count on what is in it; back up to another target, or move the "
+                        + "repository away so that a new one is begun")
+            }
             record.failure =
                 problems.isEmpty
                 ? nil : BackupFailure(time: .now, reason: problems.joined(separator: "; "))
@@ -59,12 +77,30 @@ extension BackupKeeper {
                 let copy = try await store(source, subject, at: place, look, progress: progress)
                 results.append((place, .success(copy)))
             } catch {
-                if let host = place.host, !error.isOfSource { noteRefusal(of: host) }
+                // A host that has seen that the volume is no longer ours lets us remove nothing.
+                if place.host != nil, await hasLost(subject, since: look) { break }
+                if let host = place.host {
+                    switch BackupBlame(error) {
+                    case .nobody: break
+                    case .repository: note(BackupRefusal(host: host, volume: subject.name))
+                    case .host: note(BackupRefusal(host: host, volume: nil))
+                    }
+                }
                 let sentence = "\(place.title(look)): \(error)"
                 results.append((place, .failure(AgentError(sentence))))
             }
         }
         return results
+    }
+
+    /// True when the volume was deleted or moved away since a look; waits a moment for the log to
+    /// tell, which others may know before this host.
+    private func hasLost(_ subject: Subject, since look: Look) async -> Bool {
+        for attempt in 0..<10 {
+            if attempt > 0 { try? await Task.sleep(for: .milliseconds(100)) }
+            if subject.loss(look, await self.look()) != nil { return true }
+        }
+        return false
     }
 
     private func store(
@@ -78,7 +114,7 @@ extension BackupKeeper {
             repository in
             _ = try await engine.backup(
                 folder: source.path, volumeSize: source.sizeBytes, tags: tags.texts,
-                to: repository
+                isStill: source.isStill, to: repository
             ) { now in
                 progress(now.view("\(now.phase.rawValue) \(subject.name) for \(title)"))
             }
@@ -88,7 +124,8 @@ extension BackupKeeper {
                 monthly: keep.monthly)
             do {
                 _ = try await engine.forget(
-                    keeping: retention, in: repository, prunes: isPruneDue(repository))
+                    keeping: retention, tag: tags.ownerText, in: repository,
+                    prunes: isPruneDue(repository))
             } catch {
                 // The backup is made; room is given back the next time.
                 log.warning("\(title): \(error)")
@@ -101,21 +138,22 @@ extension BackupKeeper {
     func copy(
         at place: BackupPlace, of name: VolumeName, owner: LogIndex, _ repository: BackupRepository
     ) async throws -> BackupCopy {
-        let records = try await engine.snapshots(repository).compactMap { snapshot in
-            BackupTags(snapshot.tags).owner == owner ? BackupRecord(snapshot) : nil
-        }
+        let records = BackupTags.own(try await engine.snapshots(repository), of: owner)
+            .map { BackupRecord($0) }
         return BackupCopy(
             target: place.target, host: place.host,
             backups: Array(records.sorted { ($0.time, $0.id) < ($1.time, $1.id) }.suffix(128)))
     }
 
-    /// Lets go of copies of hosts that are not wanted any more but are there to be asked, and of
-    /// those of hosts that were forgotten.
+    /// Lets go of copies of hosts that are not wanted any more but are there to be asked, once as
+    /// many others as are wanted have the newest backup; and of those of hosts that were forgotten.
+    ///
+    /// What an earlier service of the name left in a repository stays.
     private func dropSurplus(
         _ record: inout VolumeBackups, of subject: Subject, _ look: Look
     ) async {
         let name = subject.name
-        guard case .peers? = subject.backup.destination else { return }
+        guard case .peers(let count)? = subject.backup.destination else { return }
         let wanted = Set(places(of: subject, look))
         for copy in record.copies {
             guard let host = copy.host, !wanted.contains(copy.place) else { continue }
@@ -123,12 +161,13 @@ extension BackupKeeper {
                 record.copies.removeAll { $0.place == copy.place }
                 continue
             }
-            guard look.alive.contains(host), record.isCovered(without: copy.place) else {
-                continue
-            }
+            guard look.alive.contains(host),
+                record.isCovered(without: copy.place, by: places(of: subject, look), count: count)
+            else { continue }
             do {
                 try await repositories.with(copy.place, name, me: look.me, prunes: true) {
-                    let ids = try await engine.snapshots($0).map(\.id)
+                    let ids = BackupTags.own(try await engine.snapshots($0), of: subject.owner)
+                        .map(\.id)
                     guard !ids.isEmpty else { return }
                     _ = try await engine.forget(ids, in: $0, prunes: true)
                 }
@@ -182,7 +221,15 @@ struct BackupTags: Hashable, Sendable {
     }
 
     var texts: [String] {
-        ["owner=\(owner.value)", "taken=\(takenAt ?? 0)"] + (isPointInTime ? [] : ["live"])
+        [ownerText, "taken=\(takenAt ?? 0)"] + (isPointInTime ? [] : ["live"])
+    }
+
+    /// The tag by which backups of one service's volume are told from those of others.
+    var ownerText: String { "owner=\(owner.value)" }
+
+    /// Those snapshots of a repository that are of one service's volume.
+    static func own(_ snapshots: [BackupSnapshot], of owner: LogIndex) -> [BackupSnapshot] {
+        snapshots.filter { BackupTags($0.tags).owner == owner }
     }
 }
 
@@ -198,27 +245,106 @@ extension BackupRecord {
 
 extension VolumeBackups {
     /// Takes in what one place has now; without a backup there is no copy.
+    ///
+    /// A repository that was damaged stays so, its new backups too, until a drill says otherwise or
+    /// what was found damaged is no longer in it.
     mutating func take(_ copy: BackupCopy) {
+        let damaged = self.copy(at: copy.place)?.backups.filter(\.isDamaged).map(\.id) ?? []
         copies.removeAll { $0.place == copy.place }
+        var copy = copy
+        for index in copy.backups.indices where damaged.contains(copy.backups[index].id) {
+            copy.backups[index].isDamaged = true
+        }
+        if copy.isDamaged { copy.mark(isDamaged: true) }
         if !copy.backups.isEmpty { copies.append(copy) }
         // The oldest place goes first, should there be more than the log keeps.
         if copies.count > Limits.backupCopies { copies.removeFirst() }
     }
 
-    /// True when another place has a backup at least as new as this one's newest.
-    func isCovered(without place: BackupPlace) -> Bool {
-        let newest = copies.first { $0.place == place }?.newestSeconds ?? 0
-        return copies.contains { $0.place != place && $0.newestSeconds ?? 0 >= newest }
+    /// True when so many of the places that are wanted have the newest backup, and none of them is
+    /// known to be damaged, that another one can go.
+    func isCovered(without place: BackupPlace, by wanted: [BackupPlace], count: Int) -> Bool {
+        let sound = wanted.filter { other in
+            guard other != place, let copy = copy(at: other) else { return false }
+            return fault(of: copy, home: nil) == nil
+        }
+        return count > 0 && sound.count >= count
     }
 }
 
-extension Error {
-    /// True when the volume itself was at fault, whatever place it was to go to.
-    fileprivate var isOfSource: Bool {
-        switch self as? BackupError {
-        case .sourceUnreadable, .notKeepable, .file, .cancelled, .resticMissing, .badRequest: true
-        default: false
+extension BackupCopy {
+    /// Marks what a drill found out: of a damaged one the newest backup, of a sound one none.
+    mutating func mark(isDamaged: Bool) {
+        if isDamaged, let last = backups.indices.last {
+            backups[last].isDamaged = true
+        } else {
+            for index in backups.indices { backups[index].isDamaged = false }
         }
+    }
+}
+
+/// Who is to blame when a backup at a host fails.
+///
+/// Only what the host or its repository says of itself counts. All else may as well be the volume's
+/// or this host's doing, and then every host in turn would be passed over for it.
+enum BackupBlame: Equatable {
+    /// The same place is tried again.
+    case nobody
+    /// Another place is tried for this volume.
+    case repository
+    /// Other places are tried for all volumes.
+    case host
+
+    init(_ error: any Error) {
+        switch error {
+        case let refusal as BackupPeerError: self = refusal.blame
+        case let error as BackupError:
+            self =
+                switch error {
+                case .targetFull: .host
+                case .unreachable, .accessDenied, .wrongPassword, .locked, .damaged: .repository
+                default: .nobody
+                }
+        default: self = .nobody
+        }
+    }
+}
+
+/// What became of a volume while it was backed up.
+enum VolumeLoss: Equatable {
+    /// Its service was deleted or has fewer sets.
+    case deleted
+    /// Another host has it now.
+    case moved
+    /// It is being restored from a backup.
+    case replaced
+
+    func sentence(_ name: VolumeName) -> String {
+        switch self {
+        case .deleted:
+            "\(name) was deleted while it was backed up; `shoal volume backups` lists what "
+                + "was made before"
+        case .moved: "\(name) moved to another host while it was backed up; back it up again"
+        case .replaced:
+            "\(name) was given up for a backup that is restored in its place; back it up again when "
+                + "that is done"
+        }
+    }
+}
+
+extension BackupKeeper.Subject {
+    /// What became of the volume between two looks; nil when it is still this host's.
+    func loss(_ before: BackupKeeper.Look, _ after: BackupKeeper.Look) -> VolumeLoss? {
+        guard loss(before) == nil else { return nil }
+        return loss(after)
+    }
+
+    private func loss(_ look: BackupKeeper.Look) -> VolumeLoss? {
+        guard look.state.service(name.slot.service)?.createdAt == owner,
+            let slot = look.state.slot(name.slot)
+        else { return .deleted }
+        guard slot.volumeHost == look.me else { return .moved }
+        return slot.restoration == nil ? nil : .replaced
     }
 }
 

@@ -32,19 +32,37 @@ extension BackupKeeper {
         }
         var problems: [String] = []
         for (place, backup) in sources {
-            let (volume, path) = try await volumes.makeWork(
-                work, for: name, volumeClass: record.volumeClass, size: record.sizeBytes,
-                fileSystem: look.fileSystem(of: record))
             do {
-                try await restore(backup, of: record, at: place, into: path, look, progress)
+                let volume = try await restoreWork(
+                    work, name, backup, of: record, at: place, look, progress: progress)
                 return (volume, backup)
+            } catch let error as VolumeError {
+                // Of this host, whatever place it comes from.
+                throw error
             } catch {
                 problems.append("\(place.title(look)): \(error)")
-                try await volumes.discard(volume)
                 if Task.isCancelled { break }
             }
         }
         throw AgentError(problems.joined(separator: "; "))
+    }
+
+    /// Restores and verifies a backup from one place into a volume made for work, as above.
+    private func restoreWork(
+        _ work: VolumeKeeper.Work, _ name: VolumeName, _ backup: BackupRecord,
+        of record: VolumeBackups, at place: BackupPlace, _ look: Look,
+        progress: @escaping VolumeProgressHandler
+    ) async throws -> VolumeRecord {
+        let (volume, path) = try await volumes.makeWork(
+            work, for: name, volumeClass: record.volumeClass, size: record.sizeBytes,
+            fileSystem: look.fileSystem(of: record))
+        do {
+            try await restore(backup, of: record, at: place, into: path, look, progress)
+            return volume
+        } catch {
+            try await volumes.discard(volume)
+            throw error
+        }
     }
 
     private func restore(
@@ -55,22 +73,60 @@ extension BackupKeeper {
             throw AgentError("\(record.title) is no volume")
         }
         try await repositories.with(place, name, me: look.me) { repository in
-            guard
-                let snapshot = try await engine.snapshots(repository).first(where: {
-                    $0.id == backup.id
-                })
-            else { throw AgentError("backup \(backup.id.prefix(8)) is not there any more") }
-            // The repository's own word is not enough: the log remembers what was backed up.
-            guard backup.digest.isEmpty || backup.digest == snapshot.contentDigest?.description
-            else {
-                throw AgentError(
-                    "backup \(backup.id.prefix(8)) is not what the log recorded; somebody else "
-                        + "wrote to the repository")
-            }
+            let snapshot = try await find(backup, in: repository)
             try await engine.restore(snapshot, from: repository, into: path) { now in
                 progress(now.view("\(now.phase.rawValue) \(record.title)"))
             }
         }
+    }
+
+    /// The snapshot of a backup that the log knows; throws when the repository has it not, or
+    /// another.
+    private func find(
+        _ backup: BackupRecord, in repository: BackupRepository
+    ) async throws -> BackupSnapshot {
+        guard
+            let snapshot = try await engine.snapshots(repository).first(where: {
+                $0.id == backup.id
+            })
+        else {
+            throw BackupError.damaged(
+                target: repository.display,
+                cause: "backup \(backup.id.prefix(8)) is not there any more")
+        }
+        // The repository's own word is not enough: the log remembers what was backed up.
+        guard backup.digest.isEmpty || backup.digest == snapshot.contentDigest?.description
+        else {
+            throw BackupError.damaged(
+                target: repository.display,
+                cause: "backup \(backup.id.prefix(8)) is not what the log recorded; somebody else "
+                    + "wrote to the repository")
+        }
+        return snapshot
+    }
+
+    /// Why a backup cannot be restored now from any place; nil when one has it and answers.
+    ///
+    /// Only whether it is there is looked at, not what is in it.
+    func obstacle(
+        to id: String, of record: VolumeBackups, _ look: Look
+    ) async -> String? {
+        guard let wanted = record.find(id)?.backup,
+            let name = VolumeName(slot: record.slot, volume: record.name)
+        else { return "\(record.title) has no backup \(id.prefix(64))" }
+        let sources = record.sources(of: wanted) { $0 == look.me || look.alive.contains($0) }
+        var problems: [String] = []
+        for (place, backup) in sources {
+            do {
+                try await repositories.with(place, name, me: look.me) { repository in
+                    _ = try await find(backup, in: repository)
+                }
+                return nil
+            } catch { problems.append("\(place.title(look)): \(error)") }
+        }
+        return problems.isEmpty
+            ? "no host that keeps backup \(wanted.id.prefix(8)) of \(record.title) answers"
+            : problems.joined(separator: "; ")
     }
 
     /// Restores a backup into a new volume of this host that belongs to nobody.
@@ -94,31 +150,60 @@ extension BackupKeeper {
 
     /// Restores the newest backup beside the volume, verifies it, removes it again, and tells how it
     /// went.
+    ///
+    /// Repositories that were found damaged are tried again first. Then the newest of the others;
+    /// where that fails the next, so that it is known which can be counted on.
     func drill(_ subject: Subject, _ look: Look) async {
-        guard let known = subject.known,
-            let newest = known.newest(isReachable: { look.alive.contains($0) })?.backup
-        else { return }
+        guard let known = subject.known else { return }
+        let targets = known.drillTargets { look.alive.contains($0) }
+        guard let first = targets.first else { return }
+        var verdicts: [BackupPlace: Bool] = [:]
+        var problems: [String] = []
+        var proven: (backup: BackupRecord, milliseconds: Int)?
         let clock = ContinuousClock()
         let begin = clock.now
-        var problem = ""
-        do {
-            try await alone(with: subject.name) {
-                let (work, _) = try await restoreWork(
-                    .drill, subject.name, from: known, backup: newest.id, look, progress: { _ in })
-                try await volumes.discard(work)
+        for target in targets where proven == nil || target.isDamaged {
+            let start = clock.now
+            do {
+                try await alone(with: subject.name) {
+                    let work = try await restoreWork(
+                        .drill, subject.name, target.backup, of: known, at: target.place, look,
+                        progress: { _ in })
+                    try await volumes.discard(work)
+                }
+                verdicts[target.place] = false
+                proven = (target.backup, Int((clock.now - start).inMilliseconds))
+            } catch {
+                problems.append("\(target.place.title(look)): \(error)")
+                if error.provesDamage { verdicts[target.place] = true }
             }
-        } catch { problem = "\(error)" }
-        let took = Int((clock.now - begin).inMilliseconds)
-        let now = WallTime.now
-        var record = known
-        record.drill = BackupDrill(
-            time: now, backup: newest.id,
-            ageMilliseconds: Int(now.milliseconds - newest.time.milliseconds),
-            durationMilliseconds: took, problem: problem)
+        }
+        // What could not be asked is no failure while another place has it.
+        let isSound = proven != nil && !verdicts.values.contains(true)
+        let problem =
+            isSound
+            ? ""
+            : (problems + (proven.map { ["backup \($0.backup.id.prefix(8)) is good"] } ?? []))
+                .joined(separator: "; ")
+        let backup = proven?.backup ?? first.backup
+        let took = proven?.milliseconds ?? Int((clock.now - begin).inMilliseconds)
         let outcome = problem.isEmpty ? "restored and verified in \(took) ms" : problem
         log.write(
             problem.isEmpty ? .info : .error,
-            "drill of \(subject.name) with backup \(newest.id.prefix(8)): \(outcome)")
+            "drill of \(subject.name) with backup \(backup.id.prefix(8)): \(outcome)")
+        // Backups may have been made meanwhile.
+        let now = await self.look()
+        var record =
+            now.state.backups(of: known.slot, known.name, owner: known.owner) ?? known
+        for index in record.copies.indices {
+            guard let isDamaged = verdicts[record.copies[index].place] else { continue }
+            record.copies[index].mark(isDamaged: isDamaged)
+        }
+        let time = WallTime.now
+        record.drill = BackupDrill(
+            time: time, backup: backup.id,
+            ageMilliseconds: Int(time.milliseconds - backup.time.milliseconds),
+            durationMilliseconds: took, problem: problem)
         await tell(record)
     }
 
@@ -261,7 +346,30 @@ extension VolumeBackups {
     }
 }
 
+extension VolumeBackups {
+    /// What a drill tries, in this order: the newest backup of each place that was found damaged,
+    /// then of each other, the newest first.
+    func drillTargets(
+        isReachable: (HostID) -> Bool
+    ) -> [(place: BackupPlace, backup: BackupRecord, isDamaged: Bool)] {
+        copies.filter { $0.host.map(isReachable) ?? true }.compactMap { copy in
+            copy.backups.last.map { (copy.place, $0, copy.isDamaged) }
+        }.sorted { left, right in
+            guard left.2 == right.2 else { return left.2 }
+            return (left.1.time, left.1.id) > (right.1.time, right.1.id)
+        }
+    }
+}
+
 extension Error {
+    /// True when a repository did not give a backup back as it was, and not only could not be asked.
+    var provesDamage: Bool {
+        switch self as? BackupError {
+        case .damaged, .restoredDiffers, .noSnapshot, .noRepository, .wrongPassword, .failed: true
+        default: false
+        }
+    }
+
     /// True when a volume is still used by what is being ended.
     fileprivate var isInUse: Bool {
         if case .inUse? = self as? VolumeError { return true }

@@ -29,8 +29,8 @@ actor BackupKeeper {
     private var wasBackup = false
     /// Failures in a row of a volume's backups, and when the next attempt may be, in seconds.
     private var failures: [VolumeName: (count: Int, retryAt: Int)] = [:]
-    /// Hosts that refused a volume's backups, until when others are asked instead.
-    private var refusals: [HostID: Int] = [:]
+    /// Who refused what, until when others are asked instead, in seconds.
+    private var refusals: [BackupRefusal: Int] = [:]
     /// Restorations that run or are done here: the order's entry by slot.
     var restorations: [SlotID: LogIndex] = [:]
     /// When each repository was last pruned, in seconds.
@@ -189,20 +189,29 @@ actor BackupKeeper {
         }
         let home = BackupHolders.Candidate(
             id: look.me, zone: look.state.host(look.me)?.registration.zone ?? Zone())
+        let hosts = candidates ?? self.candidates(look)
+        let damaged = subject.known?.copies.filter(\.isDamaged).compactMap(\.host) ?? []
         let chosen = BackupHolders.choose(
-            copies, for: subject.name.description, home: home,
-            among: candidates ?? self.candidates(look),
-            keeping: subject.known?.copies.compactMap(\.host) ?? [])
+            copies, for: subject.name.description, home: home, among: hosts,
+            keeping: subject.known?.copies.compactMap(\.host) ?? [],
+            avoiding: hosts.map(\.id).filter {
+                damaged.contains($0) || refuses($0, subject.name)
+            })
         return chosen.map { BackupPlace(target: "peers", host: $0) }
     }
 
     /// The hosts that may keep backups now.
     private func candidates(_ look: Look) -> [BackupHolders.Candidate] {
-        let now = seconds()
         let alive = Set(look.alive)
-        return look.state.hosts.filter {
-            $0.status == .active && alive.contains($0.id) && refusals[$0.id] ?? 0 <= now
-        }.map { BackupHolders.Candidate(id: $0.id, zone: $0.registration.zone) }
+        return look.state.hosts.filter { $0.status == .active && alive.contains($0.id) }
+            .map { BackupHolders.Candidate(id: $0.id, zone: $0.registration.zone) }
+    }
+
+    /// True while a host is passed over for a volume's backups, where there are others.
+    private func refuses(_ host: HostID, _ name: VolumeName) -> Bool {
+        guard !refusals.isEmpty else { return false }
+        let now = seconds()
+        return [nil, name].contains { refusals[BackupRefusal(host: host, volume: $0)] ?? 0 > now }
     }
 
     private func carryOut(_ work: Work, _ look: Look) async {
@@ -243,8 +252,10 @@ actor BackupKeeper {
         failures[subject.name] = (count, seconds() + delay)
     }
 
-    func noteRefusal(of host: HostID) {
-        refusals[host] = seconds() + BackupKeeper.refusalSeconds
+    func note(_ refusal: BackupRefusal) {
+        let now = seconds()
+        refusals = refusals.filter { $0.value > now }
+        refusals[refusal] = now + BackupKeeper.refusalSeconds
     }
 
     /// True when a repository's forgotten backups should give back their room; notes that they do.
@@ -257,6 +268,14 @@ actor BackupKeeper {
     }
 
     nonisolated func seconds() -> Int { Int(WallTime.now.milliseconds / 1_000) }
+}
+
+/// That a host takes no backups of a volume, or of any.
+struct BackupRefusal: Hashable, Sendable {
+    /// The host.
+    let host: HostID
+    /// The volume whose repository there cannot be used; nil when the host takes no backups at all.
+    let volume: VolumeName?
 }
 
 /// One repository of a volume: a target, or a host that keeps it.

@@ -72,15 +72,17 @@ struct BackupRepositories: Sendable {
     }
 
     private func open(_ request: PeerRequest, at host: HostID) async throws -> PeerChannel {
-        let channel = PeerChannel(
-            try await driver.openStream(to: host, header: request.encoded))
         do {
-            try await channel.expectReady(patience: BackupRepositories.patience)
-        } catch {
-            channel.cancel()
-            throw error
-        }
-        return channel
+            let channel = PeerChannel(
+                try await driver.openStream(to: host, header: request.encoded))
+            do {
+                try await channel.expectReady(patience: BackupRepositories.patience)
+                return channel
+            } catch {
+                channel.cancel()
+                throw error
+            }
+        } catch { throw BackupPeerError("\(error)") }
     }
 
     private func allowPruning(_ name: VolumeName, _ server: BackupServer) {
@@ -97,21 +99,44 @@ struct BackupRepositories: Sendable {
         volume: String, prunes: Bool, isHolder: Bool, to channel: PeerChannel
     ) async throws {
         guard let server else {
-            return try await channel.refuse(
-                "it keeps no backups of other hosts: backup-quota is 0 there")
+            return try await channel.refuse(BackupPeerError.keepsNone)
         }
         guard let name = VolumeName(volume), name.snapshot == nil else {
             return try await channel.refuse("'\(volume.prefix(100))' is no volume")
         }
         if prunes {
             guard isHolder else {
-                return try await channel.refuse(
-                    "only the host that has \(name) may remove backups of it")
+                return try await channel.refuse(BackupPeerError.holderOnly(name))
             }
             allowPruning(name, server)
         }
         try await channel.send(PeerReply.ready)
         try await server.serve(PeerBackupStream(channel))
+    }
+}
+
+/// A host does not answer for its repositories, or refuses.
+struct BackupPeerError: Error, CustomStringConvertible {
+    /// Its words, or what keeps it from them.
+    let description: String
+
+    init(_ description: String) { self.description = description }
+
+    /// What a host says that keeps no backups.
+    static let keepsNone = "it keeps no backups of other hosts: backup-quota is 0 there"
+
+    /// What a host says to one that wants to remove backups of a volume that is another's.
+    static func holderOnly(_ name: VolumeName) -> String {
+        "only the host that has \(name)" + holderEnd
+    }
+
+    private static let holderEnd = " may remove backups of it"
+
+    /// Whom to pass over for this.
+    var blame: BackupBlame {
+        if description == BackupPeerError.keepsNone { return .host }
+        // One of the two does not know yet who has the volume; that passes.
+        return description.hasSuffix(BackupPeerError.holderEnd) ? .nobody : .repository
     }
 }
 

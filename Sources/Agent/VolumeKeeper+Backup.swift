@@ -13,6 +13,8 @@ struct BackupSource: Sendable {
     let takenAt: Int
     /// True when all of it is of that moment.
     let isPointInTime: Bool
+    /// False when the volume itself is read, which may be written to meanwhile.
+    var isStill = true
 }
 
 /// Snapshots and volumes that backups and restores work with: none of them is anybody's, all are
@@ -86,7 +88,8 @@ extension VolumeKeeper {
     }
 
     /// Runs the body on the content of a volume as of one moment, mounted read-only; of a volume
-    /// that cannot have snapshots while it is used, on a copy of its files.
+    /// that cannot have snapshots while it is used, on a copy of its files; where the disk has no
+    /// room for either, on the volume itself.
     ///
     /// What is made for that is removed again, whatever happens.
     func withContent<Value: Sendable>(
@@ -100,31 +103,62 @@ extension VolumeKeeper {
         else { throw AgentError("\(name) cannot be backed up") }
         try await discard(snapshot)
         let takenAt = store.settings.now()
+        @Sendable func source(
+            _ path: String, isPointInTime: Bool, isStill: Bool = true
+        ) -> BackupSource {
+            BackupSource(
+                path: path, sizeBytes: record.size, takenAt: takenAt,
+                isPointInTime: isPointInTime, isStill: isStill)
+        }
+        do {
+            return try await with(snapshot, of: record, progress: progress) { path, isPointInTime in
+                try await body(source(path, isPointInTime: isPointInTime))
+            }
+        } catch let error as NoRoomForCopy {
+            let status = try await store.list(measuring: false).first { $0.record.id == record.id }
+            guard let path = status?.path else { throw error.cause }
+            log.info("\(name) is backed up without a snapshot: \(error.cause)")
+            return try await body(source(path, isPointInTime: false, isStill: false))
+        }
+    }
+
+    /// The disk has no room for what a backup is made from.
+    private struct NoRoomForCopy: Error {
+        let cause: VolumeError
+    }
+
+    /// Runs the body on a snapshot, or on a copy of a volume's files, and whether it is of one moment.
+    ///
+    /// Removes either again. Throws `NoRoomForCopy` before the body runs.
+    private func with<Value: Sendable>(
+        _ snapshot: VolumeName, of record: VolumeRecord, progress: @escaping VolumeProgressHandler,
+        _ body: @Sendable (String, Bool) async throws -> Value
+    ) async throws -> Value {
         let work: VolumeRecord
         var path = ""
         var isPointInTime = true
         do {
-            work = try await store.snapshot(
-                name, label: VolumeKeeper.backupLabel, pauseLimit: VolumeKeeper.pauseLimit,
-                progress: progress)
-        } catch VolumeError.attached {
-            isPointInTime = false
-            (work, path) = try await makeWork(
-                .backup, for: name, volumeClass: record.volumeClass, size: record.size,
-                fileSystem: record.fileSystem)
+            do {
+                work = try await store.snapshot(
+                    record.name, label: VolumeKeeper.backupLabel,
+                    pauseLimit: VolumeKeeper.pauseLimit, isBrief: true, progress: progress)
+            } catch VolumeError.attached {
+                isPointInTime = false
+                (work, path) = try await makeWork(
+                    .backup, for: record.name, volumeClass: record.volumeClass, size: record.size,
+                    fileSystem: record.fileSystem)
+            }
+        } catch let error as VolumeError where error.isDiskFull {
+            throw NoRoomForCopy(cause: error)
         }
         let result: Result<Value, any Error>
         do {
             if isPointInTime {
                 path = try await store.attach(snapshot).path
             } else {
-                try await store.copyLive(name, into: work.name, progress: progress)
+                try await store.copyLive(record.name, into: work.name, progress: progress)
             }
-            result = .success(
-                try await body(
-                    BackupSource(
-                        path: path, sizeBytes: record.size, takenAt: takenAt,
-                        isPointInTime: isPointInTime)))
+            result = .success(try await body(path, isPointInTime))
         } catch { result = .failure(error) }
         do { try await discard(work) } catch {
             log.warning("could not remove \(work.name) yet: \(error)")

@@ -7,11 +7,12 @@ extension BackupEngine {
     /// The folder is read twice: once for its digest, which becomes part of the snapshot, and once by
     /// restic, which reads only what changed since the last backup. The repository is made when it is
     /// missing. `volumeSize` is the volume's capacity, for whoever restores it; `tags` are up to 16
-    /// words of the caller's.
+    /// words of the caller's. `isStill` false: the folder may be written to, and is read a third time
+    /// to prove that what was stored is what the digest is of.
     ///
     /// Throws ``BackupError``; the repository then shows no snapshot of this.
     package func backup(
-        folder: String, volumeSize: Int? = nil, tags: [String] = [],
+        folder: String, volumeSize: Int? = nil, tags: [String] = [], isStill: Bool = true,
         to repository: BackupRepository, progress: BackupProgressHandler? = nil
     ) async throws -> BackupSnapshot {
         let attempt = "back up \(repository.volume) to \(repository.display)"
@@ -31,13 +32,15 @@ extension BackupEngine {
                 root: tree.root)
             try await makeRepository(repository, attempt: attempt)
             let parent = try await snapshots(repository).last?.id
+            let isEmpty = tree.files == 0
             let arguments =
                 ["backup", "--json", "--host", repository.volume.folderName]
                 + ["--tag", (own + tags).joined(separator: ",")]
-                + (parent.map { ["--parent", $0] } ?? []) + ["."]
+                + (parent.map { ["--parent", $0] } ?? [])
+                + [isEmpty ? BackupEngine.emptyMark : "."]
             let summary = try await store(
-                arguments, folder: folder, bytes: tree.bytes, repository, attempt: attempt,
-                progress: progress)
+                arguments, folder: isEmpty ? try makeEmptyMark(attempt) : folder,
+                bytes: tree.bytes, repository, attempt: attempt, progress: progress)
             let found = try await snapshots(repository).last { snapshot in
                 summary.snapshot.map { !$0.isEmpty && snapshot.id.hasPrefix($0) } ?? false
             }
@@ -47,8 +50,52 @@ extension BackupEngine {
                 )
             }
             snapshot.addedBytes = summary.addedBytes.map { Int(clamping: $0) }
+            if !isStill {
+                try await requireUnchanged(folder, snapshot, repository, attempt: attempt)
+            }
             return snapshot
         }
+    }
+
+    /// What stands in a snapshot for a volume that is empty: restic refuses a snapshot of nothing.
+    ///
+    /// It is left out again by a restore.
+    static let emptyMark = "this-volume-was-empty"
+
+    /// Makes the folder with that file and nothing else, and returns its path.
+    private func makeEmptyMark(_ attempt: String) throws(BackupError) -> String {
+        let folder = settings.folder + "/empty"
+        do throws(VolumeError) {
+            try makeFolder(folder, attempt: attempt)
+            let mark = open(
+                "\(folder)/\(BackupEngine.emptyMark)", O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+            guard mark >= 0 else { throw .system(attempt: attempt, code: errno) }
+            close(mark)
+        } catch { throw .file(error) }
+        return folder
+    }
+
+    /// Lets go of a snapshot unless the folder still is what the snapshot says.
+    private func requireUnchanged(
+        _ folder: String, _ snapshot: BackupSnapshot, _ repository: BackupRepository,
+        attempt: String
+    ) async throws {
+        let problem: any Error
+        do {
+            let after = try await readTree(
+                folder, phase: .verifying, total: snapshot.bytes, attempt: attempt, progress: nil)
+            if after.digest == snapshot.contentDigest { return }
+            problem = BackupError.notKeepable(
+                path: ".",
+                cause: "it was written to while it was read, and there is no room for a snapshot; "
+                    + "free space on its disk, empty the trash, or try again when nobody writes")
+        } catch { problem = error }
+        try await withRun(repository, attempt: attempt) { run in
+            let result = try await check(
+                ["forget", snapshot.id], repository, run: run, attempt: attempt)
+            return ((), result.exitCode)
+        }
+        throw problem
     }
 
     /// Makes the repository unless it is there.

@@ -88,8 +88,10 @@ extension BackupEngine {
         defer { ticker.cancel() }
         try await withRun(repository, attempt: attempt) { run in
             let result = try await tool.run(
-                ["restore", snapshot.id, "--target", path, "--quiet"], repository, run: run,
-                attempt: attempt, limit: settings.workLimit)
+                ["restore", snapshot.id, "--target", path, "--quiet"]
+                    // A volume with no files has no file of that name.
+                    + (snapshot.files == 0 ? ["--exclude", "/" + BackupEngine.emptyMark] : []),
+                repository, run: run, attempt: attempt, limit: settings.workLimit)
             guard result.exitCode == 0 else {
                 if result.exitCode < 128 { run.remove() }
                 throw restoreFailure(result, snapshot, repository, path, attempt)

@@ -1,18 +1,24 @@
 extension BackupEngine {
     /// Lets go of all snapshots but those to keep, and with `prunes` of what only they needed.
     ///
+    /// With `tag` only snapshots that have it are looked at; the others stay, whatever their age.
     /// Pruning can take long, and needs the repository to itself; without it the room is not free
     /// yet. A repository that is not there has nothing to forget. Throws ``BackupError``.
     @discardableResult
     package func forget(
-        keeping retention: BackupRetention, in repository: BackupRepository, prunes: Bool
+        keeping retention: BackupRetention, tag: String? = nil, in repository: BackupRepository,
+        prunes: Bool
     ) async throws -> BackupForgetting {
+        if let problem = tag.flatMap(SnapshotTags.problem) {
+            throw BackupError.badRequest(problem)
+        }
         guard !retention.options.isEmpty else {
             throw BackupError.badRequest(
                 "a backup must keep at least one snapshot: set `last` to 1 or more")
         }
         return try await letGo(
-            retention.options + ["--group-by", "host"], repository, prunes: prunes)
+            retention.options + ["--group-by", "host"] + (tag.map { ["--tag", $0] } ?? []),
+            repository, prunes: prunes)
     }
 
     /// Lets go of these snapshots, by their full identities.

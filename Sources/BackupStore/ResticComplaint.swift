@@ -10,9 +10,11 @@ enum ResticComplaint {
         "permission denied", "unauthorized", "forbidden",
     ]
     private static let roomWords = [
-        "no space left on device", "disk quota exceeded", "(507)", " 507 ",
-        "insufficient storage", "quotaexceeded", "storagefull",
+        "(507)", " 507 ", "insufficient storage", "quotaexceeded", "storagefull",
     ]
+    /// Of a folder that is the target; a server says it in its own words, and then these are of
+    /// this machine's disk.
+    private static let diskRoomWords = ["no space left on device", "disk quota exceeded"]
     private static let reachWords = [
         "connection refused", "no such host", "i/o timeout", "no route to host",
         "network is unreachable", "connection reset", "broken pipe", "tls handshake",
@@ -41,6 +43,10 @@ enum ResticComplaint {
         if says(roomWords) { return .targetFull(target: target) }
         // First: a store that does not know a key says that the key does not exist.
         if says(accessWords) { return .accessDenied(target: target, cause: cause) }
+        if says(diskRoomWords) {
+            if case .rest = repository.target { return nil }
+            return .targetFull(target: target)
+        }
         if says(["is there a repository at"]), isAbsent(text) {
             return .noRepository(target: target)
         }

@@ -230,6 +230,10 @@ extension VolumeRestoration {
 
     /// Why the slot waits.
     package func reason(on host: String) -> String {
-        "waits until host \(host) has restored \(summary)" + (problem.isEmpty ? "" : ": \(problem)")
+        "waits until host \(host) has restored \(summary)"
+            + (problem.isEmpty
+                ? ""
+                : " (it tries again; `shoal volume restore` with --backup takes another one): "
+                    + problem)
     }
 }

@@ -8,14 +8,20 @@ extension BackupRecord: WireCodable {
         writer.write(time)
         writer.write(sizeBytes)
         writer.write(digest)
-        writer.write(isPointInTime)
+        // One byte of flags; the first alone is what earlier versions wrote as a Bool.
+        writer.write(byte: (isPointInTime ? 1 : 0) | (isDamaged ? 2 : 0))
     }
 
     package init(from reader: inout ByteReader) throws(WireError) {
         self.init(
             id: try reader.readString(maximum: 64), time: try reader.read(),
-            sizeBytes: try reader.readInt(), digest: try reader.readString(maximum: 128),
-            isPointInTime: try reader.readBool())
+            sizeBytes: try reader.readInt(), digest: try reader.readString(maximum: 128))
+        let flags = try reader.readByte()
+        guard flags < 4 else {
+            throw .unknownCase(what: "flags of a backup", value: UInt64(flags))
+        }
+        isPointInTime = flags & 1 != 0
+        isDamaged = flags & 2 != 0
     }
 }
 

@@ -14,15 +14,25 @@ package struct BackupRecord: Hashable, Sendable {
     /// True when it was taken from a snapshot; false when the volume was written to meanwhile, so
     /// that files may be of different moments.
     package var isPointInTime: Bool
+    /// True when the last drill could not bring it back as it was: nobody should count on it, nor on
+    /// what else its repository has.
+    package var isDamaged: Bool
 
     package init(
-        id: String, time: WallTime, sizeBytes: Int, digest: String = "", isPointInTime: Bool = true
+        id: String, time: WallTime, sizeBytes: Int, digest: String = "",
+        isPointInTime: Bool = true, isDamaged: Bool = false
     ) {
         self.id = id
         self.time = time
         self.sizeBytes = sizeBytes
         self.digest = digest
         self.isPointInTime = isPointInTime
+        self.isDamaged = isDamaged
+    }
+
+    /// True when another one has the same content: of one snapshot, or of one digest.
+    package func isSameContent(as other: BackupRecord) -> Bool {
+        time == other.time || !digest.isEmpty && digest == other.digest
     }
 }
 
@@ -40,6 +50,9 @@ package struct BackupCopy: Hashable, Sendable {
         self.host = host
         self.backups = backups
     }
+
+    /// True when the last drill of the repository failed; a drill that succeeds ends it.
+    package var isDamaged: Bool { backups.contains { $0.isDamaged } }
 }
 
 /// How the last drill went: a backup restored beside the volume, verified and removed again.
@@ -132,17 +145,56 @@ package struct VolumeBackups: Hashable, Sendable {
 
     /// The newest backup of all copies that can be reached, and the copy that has it.
     ///
-    /// `isReachable` says it of a host that keeps copies; a target outside counts as reachable.
+    /// `isReachable` says it of a host that keeps copies; a target outside counts as reachable. What
+    /// is damaged is taken only where nothing else is.
     package func newest(
         isReachable: (HostID) -> Bool = { _ in true }
     ) -> (backup: BackupRecord, copy: BackupCopy)? {
         var best: (backup: BackupRecord, copy: BackupCopy)?
         for copy in copies where copy.host.map(isReachable) ?? true {
             guard let backup = copy.backups.last else { continue }
-            if let known = best, known.backup.time >= backup.time { continue }
+            if let known = best {
+                guard copy.isDamaged == known.copy.isDamaged else {
+                    if known.copy.isDamaged { best = (backup, copy) }
+                    continue
+                }
+                if known.backup.time >= backup.time { continue }
+            }
             best = (backup, copy)
         }
         return best
+    }
+
+    /// Why a copy does not count for the safety of the newest backup.
+    package enum CopyFault: Hashable, Sendable {
+        /// Its last drill failed.
+        case damaged
+        /// Nobody answers for it.
+        case unreachable
+        /// It is on the host of the volume itself, whose disk is counted already.
+        case atHome
+        /// It has only older backups.
+        case older
+    }
+
+    /// Why a copy does not count; nil when it does.
+    ///
+    /// `home` is the host that has the volume.
+    package func fault(
+        of copy: BackupCopy, home: HostID?, isReachable: (HostID) -> Bool = { _ in true }
+    ) -> CopyFault? {
+        let newest = copies.compactMap(\.backups.last).max {
+            ($0.time, $1.id) < ($1.time, $0.id)
+        }
+        guard let newest, let last = copy.backups.last, last.isSameContent(as: newest) else {
+            return copy.isDamaged ? .damaged : .older
+        }
+        if copy.isDamaged { return .damaged }
+        if let host = copy.host {
+            if host == home { return .atHome }
+            if !isReachable(host) { return .unreachable }
+        }
+        return nil
     }
 
     /// A backup by its identity or a beginning of it that means one only, and its copy.

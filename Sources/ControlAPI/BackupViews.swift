@@ -61,10 +61,12 @@ package struct BackupView: Codable, Hashable, Sendable {
     package var pointInTime: Bool
     /// The digest of names, attributes and content of all its files.
     package var digest: String
+    /// True when the last drill of its repository failed: nobody should count on it.
+    package var damaged: Bool
 
     package init(
         id: String, time: String, ageSeconds: Int, sizeBytes: Int, place: String, reachable: Bool,
-        pointInTime: Bool, digest: String
+        pointInTime: Bool, digest: String, damaged: Bool = false
     ) {
         self.id = id
         self.time = time
@@ -74,6 +76,7 @@ package struct BackupView: Codable, Hashable, Sendable {
         self.reachable = reachable
         self.pointInTime = pointInTime
         self.digest = digest
+        self.damaged = damaged
     }
 }
 
@@ -117,8 +120,17 @@ package struct BackupFailureView: Codable, Hashable, Sendable {
 
 /// How safe a volume's data is, and what the figure was worked out from.
 package struct DurabilityView: Codable, Hashable, Sendable {
-    /// Copies on other disks than the volume's own that have a backup.
+    /// Copies on other disks than the volume's own that have the newest backup, answer, and were not
+    /// found damaged.
     package var copies: Int
+    /// Where these are.
+    package var copiesAt: [String]
+    /// How many the service file wants; absent for one target, or none.
+    package var copiesWanted: Int?
+    /// Places that do not count, each with the reason.
+    package var notCounted: [String]
+    /// Disks that have the data: the volume's own, unless that is lost, and those of the copies.
+    package var disks: Int
     /// The share of disks taken to fail in a year.
     package var diskFailuresPerYear: Double
     /// The longest time from a failure until there is another good copy, in seconds.
@@ -132,10 +144,15 @@ package struct DurabilityView: Codable, Hashable, Sendable {
     package var windowSeconds: Int?
 
     package init(
-        copies: Int, diskFailuresPerYear: Double, repairSeconds: Int, lossPerYear: Double,
-        nines: Double, windowSeconds: Int? = nil
+        copies: Int, copiesAt: [String] = [], copiesWanted: Int? = nil,
+        notCounted: [String] = [], disks: Int, diskFailuresPerYear: Double, repairSeconds: Int,
+        lossPerYear: Double, nines: Double, windowSeconds: Int? = nil
     ) {
         self.copies = copies
+        self.copiesAt = copiesAt
+        self.copiesWanted = copiesWanted
+        self.notCounted = notCounted
+        self.disks = disks
         self.diskFailuresPerYear = diskFailuresPerYear
         self.repairSeconds = repairSeconds
         self.lossPerYear = lossPerYear

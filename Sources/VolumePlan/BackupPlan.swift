@@ -53,19 +53,20 @@ package enum BackupHolders {
     /// stands in a rack that has neither the volume nor a copy, where there is one, and of those in
     /// a datacentre that has neither; among equals the highest hash of volume and host wins
     /// (rendezvous hashing: a host that comes or goes moves no other's). The answer is the same for
-    /// any order of `candidates`. Fewer when there are fewer hosts.
+    /// any order of `candidates`. Fewer when there are fewer hosts. Those of `avoiding` come last,
+    /// also when they keep one already: a host that refused is better than none.
     package static func choose(
         _ count: Int, for volume: String, home: Candidate, among candidates: [Candidate],
-        keeping current: [HostID] = []
+        keeping current: [HostID] = [], avoiding avoided: [HostID] = []
     ) -> [HostID] {
         var left = candidates.filter { $0.id != home.id }
         // Nobody else can win where enough keep them already; asked each second for each volume.
-        let keepers = left.filter { current.contains($0.id) }
+        let keepers = left.filter { current.contains($0.id) && !avoided.contains($0.id) }
         if keepers.count >= count { left = keepers }
         var chosen: [Candidate] = []
         while chosen.count < count, !left.isEmpty {
             let ranked = left.indices.map { position in
-                (rank(left[position], volume, [home] + chosen, current), position)
+                (rank(left[position], volume, [home] + chosen, current, avoided), position)
             }
             guard let best = ranked.min(by: { $0.0 < $1.0 }) else { break }
             chosen.append(left.remove(at: best.1))
@@ -75,6 +76,7 @@ package enum BackupHolders {
 
     /// Lower is better.
     private struct Rank: Comparable {
+        let isAvoided: Int
         let isNew: Int
         let sharesRack: Int
         let sharesDatacenter: Int
@@ -83,8 +85,8 @@ package enum BackupHolders {
 
         static func < (left: Rank, right: Rank) -> Bool {
             let (a, b) = (
-                (left.isNew, left.sharesRack, left.sharesDatacenter),
-                (right.isNew, right.sharesRack, right.sharesDatacenter)
+                (left.isAvoided, left.isNew, left.sharesRack, left.sharesDatacenter),
+                (right.isAvoided, right.isNew, right.sharesRack, right.sharesDatacenter)
             )
             if a != b { return a < b }
             return (left.score, left.id) < (right.score, right.id)
@@ -92,12 +94,14 @@ package enum BackupHolders {
     }
 
     private static func rank(
-        _ candidate: Candidate, _ volume: String, _ taken: [Candidate], _ current: [HostID]
+        _ candidate: Candidate, _ volume: String, _ taken: [Candidate], _ current: [HostID],
+        _ avoided: [HostID]
     ) -> Rank {
         var hasher = FingerprintHasher()
         for byte in candidate.id.bytes { hasher.combine(byte) }
         for byte in volume.utf8 { hasher.combine(byte) }
         return Rank(
+            isAvoided: avoided.contains(candidate.id) ? 1 : 0,
             isNew: current.contains(candidate.id) ? 0 : 1,
             sharesRack: taken.count { $0.zone == candidate.zone },
             sharesDatacenter: taken.count { $0.zone.datacenter == candidate.zone.datacenter },

@@ -18,7 +18,7 @@ package struct VolumeDurability: Hashable, Sendable {
     /// How long the cluster takes to see that a host is lost, in seconds.
     package static let detectionSeconds = 4
 
-    /// Disks that hold the data: the volume's own and one for each copy.
+    /// Disks that hold the data: the volume's own, unless that is lost, and one for each copy.
     package var disks: Int
     /// The longest time from a failure until there is another good copy instead, in seconds.
     package var repairSeconds: Int
@@ -27,14 +27,16 @@ package struct VolumeDurability: Hashable, Sendable {
 
     /// Works the figure out.
     ///
-    /// `copies` counts repositories on other disks that have a backup; `every` is the time between
+    /// `copies` counts repositories on other disks that have the newest backup; `hasOwnDisk` is false
+    /// once the volume itself is lost; `every` is the time between
     /// backups, in which a lost copy is made anew; `drill` the time between drills or nil;
     /// `restoreOnLoss` the wait before it restores itself or nil; `restoreSeconds` what a restore
     /// took last, or is thought to take.
     package init(
-        copies: Int, every: Int, drill: Int?, restoreOnLoss: Int?, restoreSeconds: Int
+        copies: Int, hasOwnDisk: Bool = true, every: Int, drill: Int?, restoreOnLoss: Int?,
+        restoreSeconds: Int
     ) {
-        disks = max(0, copies) + 1
+        disks = max(0, copies) + (hasOwnDisk ? 1 : 0)
         let own =
             VolumeDurability.detectionSeconds
             + (restoreOnLoss ?? VolumeDurability.operatorSeconds) + max(0, restoreSeconds)
@@ -42,7 +44,8 @@ package struct VolumeDurability: Hashable, Sendable {
             copies > 0 ? max(own, every, drill ?? VolumeDurability.undrilledSeconds) : 0
         let rate = VolumeDurability.diskFailuresPerYear
         let years = Double(repairSeconds) / Double(365 * 86_400)
-        var loss = Double(disks) * rate
+        // Without a disk it is lost already.
+        var loss = disks == 0 ? 1 : Double(disks) * rate
         for failed in 1..<max(disks, 2) where disks > 1 {
             loss *= min(1, Double(disks - failed) * rate * years)
         }

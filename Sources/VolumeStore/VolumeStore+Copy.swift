@@ -12,10 +12,13 @@ extension VolumeStore {
     /// A thin volume takes no time. A file is shared with its snapshot where the host's file system
     /// can do that (xfs, btrfs); elsewhere it is copied, and writers wait meanwhile, `pauseLimit` at
     /// most. A `directory` volume must be detached. Throws `attached` where that is not met.
+    ///
+    /// `isBrief`: it goes again soon, nobody writes to it meanwhile, and so it needs no more room than
+    /// its content takes now.
     @discardableResult
     package func snapshot(
         _ name: VolumeName, label: String, pauseLimit: Duration = .seconds(10),
-        progress: VolumeProgressHandler? = nil
+        isBrief: Bool = false, progress: VolumeProgressHandler? = nil
     ) async throws -> VolumeRecord {
         guard name.snapshot == nil,
             let target = VolumeName(slot: name.slot, volume: name.volume, snapshot: label)
@@ -25,7 +28,8 @@ extension VolumeStore {
                     + "a-z, 0-9 and `-`")
         }
         return try await duplicate(
-            name, as: target, making: .snapshot, pauseLimit: pauseLimit, progress: progress)
+            name, as: target, making: .snapshot, pauseLimit: pauseLimit, isBrief: isBrief,
+            progress: progress)
     }
 
     /// Makes a new volume with the content of a volume or snapshot, as `snapshot` does.
@@ -43,7 +47,7 @@ extension VolumeStore {
 
     private func duplicate(
         _ name: VolumeName, as target: VolumeName, making: VolumeMaking, pauseLimit: Duration,
-        progress: VolumeProgressHandler?
+        isBrief: Bool = false, progress: VolumeProgressHandler?
     ) async throws -> VolumeRecord {
         try await alone(with: name, target) {
             let origin = try requireReady(name)
@@ -56,7 +60,9 @@ extension VolumeStore {
             }
             let attempt = "copy \(name) to \(target)"
             try await requirePoolSpace(origin, attempt: attempt)
-            try requireSpace(origin.size, volumeClass: origin.volumeClass, attempt: attempt)
+            try requireSpace(
+                isBrief ? takenBytes(origin) : origin.size, volumeClass: origin.volumeClass,
+                isBrief: isBrief, attempt: attempt)
             var copy = VolumeRecord(
                 id: newID(), name: target, volumeClass: origin.volumeClass,
                 fileSystem: origin.fileSystem, size: origin.size, createdAt: settings.now(),

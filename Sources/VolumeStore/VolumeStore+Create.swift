@@ -107,12 +107,13 @@ extension VolumeStore {
     /// Throws unless the disk still has so many bytes that nobody was promised.
     ///
     /// A sparse file takes its blocks when they are first written, and then it is too late to say
-    /// no: the file system inside would lose what its owner believes written.
+    /// no: the file system inside would lose what its owner believes written. What is there briefly
+    /// does not count against the room that the settings give to volumes.
     func requireSpace(
-        _ size: Int, volumeClass: VolumeClass, attempt: String
+        _ size: Int, volumeClass: VolumeClass, isBrief: Bool = false, attempt: String
     ) throws(VolumeError) {
         guard volumeClass != .lvm, !settings.allowsOvercommit else { return }
-        try requireCapacity(size, attempt: attempt)
+        if !isBrief { try requireCapacity(size, attempt: attempt) }
         let free = try folders.data.space(attempt: attempt).free
         let promised = promisedBytes()
         guard size <= free - promised - settings.reserveBytes else {
@@ -120,6 +121,16 @@ extension VolumeStore {
                 attempt: attempt, wanted: size, free: free,
                 promised: promised + settings.reserveBytes)
         }
+    }
+
+    /// Bytes of the disk that a volume's content takes now; its size where that is not known.
+    func takenBytes(_ record: VolumeRecord) -> Int {
+        let taken =
+            switch record.volumeClass {
+            case .lvm, .loop: fileAllocated(record)
+            case .directory: measured[record.id]?.used
+            }
+        return min(record.size, taken ?? record.size)
     }
 
     /// Bytes of the disk that volumes were promised and have not taken yet.

@@ -64,7 +64,8 @@ struct VolumeBackupsCommand: AsyncParsableCommand {
         for item in wanted {
             for backup in item.backups {
                 let states = [
-                    backup.reachable ? nil : "lost", backup.pointInTime ? nil : "live",
+                    backup.damaged ? "damaged" : nil, backup.reachable ? nil : "lost",
+                    backup.pointInTime ? nil : "live",
                     item.deleted ? "deleted" : nil,
                 ].compactMap { $0 }
                 table.add(
@@ -81,6 +82,9 @@ struct VolumeBackupsCommand: AsyncParsableCommand {
                 Output.standardError(
                     "shoal: \(item.volume): the last backup failed at \(failure.time): "
                         + Output.printable(failure.reason) + "\n")
+            }
+            if let shortage = item.shortage {
+                Output.standardError("shoal: \(item.volume): \(shortage)\n")
             }
         }
     }
@@ -239,7 +243,6 @@ extension VolumeBackupsView {
     var facts: [(String, String)] {
         var facts: [(String, String)] = []
         if let newest = backups.first {
-            let places = Set(backups.map(\.place)).sorted().joined(separator: ", ")
             facts.append(
                 (
                     "Last backup",
@@ -247,7 +250,13 @@ extension VolumeBackupsView {
                         + Quantity.display(bytes: newest.sizeBytes)
                         + (newest.pointInTime ? "" : ", not of one moment")
                 ))
-            facts.append(("Copies", "\(durability.copies) at \(places)"))
+            let places = durability.copiesAt.joined(separator: ", ")
+            facts.append(
+                (
+                    "Copies",
+                    (shortage ?? "\(durability.copies)") + (places.isEmpty ? "" : " at \(places)")
+                ))
+            for place in durability.notCounted { facts.append(("", "not counted: \(place)")) }
         } else {
             facts.append(("Last backup", "none yet"))
         }
@@ -268,6 +277,14 @@ extension VolumeBackupsView {
         return facts + durability.facts
     }
 
+    /// Says that fewer hosts have the newest backup than the service wants; nil when it is as wanted,
+    /// or there is no backup yet.
+    var shortage: String? {
+        guard !deleted, !backups.isEmpty, let wanted = durability.copiesWanted,
+            durability.copies < wanted
+        else { return nil }
+        return "\(durability.copies) of the \(wanted) copies wanted have the newest backup"
+    }
 }
 
 extension DurabilityView {
@@ -287,15 +304,17 @@ extension DurabilityView {
             ),
             (
                 "",
-                "taken: \(copies + 1) disks, \(Int(diskFailuresPerYear * 100)) % of them fail in a "
+                "taken: \(disks) disk\(disks == 1 ? "" : "s"), \(Int(diskFailuresPerYear * 100)) % of them fail in a "
                     + "year, another good copy within \(Quantity.text(seconds: repairSeconds))"
             ),
             (
                 "",
-                "loss of its disk alone costs "
-                    + (windowSeconds.map {
-                        "what was written in the last \(HumanUnits.age($0))"
-                    } ?? "everything")
+                disks > copies
+                    ? "loss of its disk alone costs "
+                        + (windowSeconds.map {
+                            "what was written in the last \(HumanUnits.age($0))"
+                        } ?? "everything")
+                    : "the volume itself is not there now"
             ),
         ]
     }

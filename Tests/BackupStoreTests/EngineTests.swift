@@ -58,6 +58,86 @@ struct EngineTests {
         #expect(!FileManager.default.fileExists(atPath: "\(folder)/small"))
     }
 
+    @Test(
+        "an empty volume is backed up as any other, and comes back empty",
+        arguments: ["nothing", "a socket", "an empty lost+found"])
+    func empty(_ content: String) async throws {
+        let fixture = try BackupFixture()
+        switch content {
+        case "a socket": try #require(mknod("\(fixture.source)/socket", S_IFSOCK | 0o600, 0) == 0)
+        case "an empty lost+found": try #require(mkdir("\(fixture.source)/lost+found", 0o700) == 0)
+        default: break
+        }
+        try #require(chmod(fixture.source, 0o2750) == 0)
+        let repository = try fixture.repository()
+        let made = try await fixture.engine.backup(folder: fixture.source, to: repository)
+        #expect(made.files == 0 && made.bytes == 0)
+        #expect(made.contentDigest == (try digest(of: fixture.source)))
+        let folder = try fixture.emptyFolder("restored")
+        try await fixture.engine.restore(made, from: repository, into: folder)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+        #expect(try digest(of: folder) == made.contentDigest)
+        // Filled, and emptied again.
+        try fixture.randomFile("first", bytes: 1_000)
+        let full = try await fixture.engine.backup(folder: fixture.source, to: repository)
+        try FileManager.default.removeItem(atPath: "\(fixture.source)/first")
+        let last = try await fixture.engine.backup(folder: fixture.source, to: repository)
+        #expect(full.files == 1 && last.files == 0)
+        #expect(try await fixture.engine.snapshots(repository).count == 3)
+        let second = try fixture.emptyFolder("second")
+        try await fixture.engine.restore(full, from: repository, into: second)
+        let names = try FileManager.default.contentsOfDirectory(atPath: second)
+        #expect(names.filter { $0 != "lost+found" } == ["first"])
+        #expect(try await fixture.engine.check(repository, depth: .everything).isSound)
+    }
+
+    @Test("what is read while it may be written to is kept only when nobody did")
+    func notStill() async throws {
+        let fixture = try BackupFixture()
+        try fixture.randomFile("large", bytes: 32 << 20)
+        let repository = try fixture.repository()
+        let quiet = try await fixture.engine.backup(
+            folder: fixture.source, isStill: false, to: repository)
+        #expect(try await fixture.engine.snapshots(repository).map(\.id) == [quiet.id])
+        let path = "\(fixture.source)/log"
+        let writer = Task {
+            var count = 0
+            while !Task.isCancelled {
+                try Data("line \(count)".utf8).write(to: URL(fileURLWithPath: path))
+                count += 1
+                try await Task.sleep(for: .milliseconds(20))
+            }
+        }
+        await #expect(throws: BackupError.self) {
+            try await fixture.engine.backup(folder: fixture.source, isStill: false, to: repository)
+        }
+        writer.cancel()
+        _ = try? await writer.value
+        #expect(try await fixture.engine.snapshots(repository).map(\.id) == [quiet.id])
+        #expect(try fixture.runs().isEmpty)
+    }
+
+    @Test("what another service of the name left in a repository is not thinned out")
+    func tagged() async throws {
+        let fixture = try BackupFixture()
+        let repository = try fixture.repository()
+        var made: [String] = []
+        for (number, owner) in ["owner=1", "owner=1", "owner=12", "owner=12"].enumerated() {
+            try fixture.randomFile("changing", bytes: 1_000 + number)
+            made.append(
+                try await fixture.engine.backup(
+                    folder: fixture.source, tags: [owner, "taken=1"], to: repository
+                ).id)
+        }
+        let outcome = try await fixture.engine.forget(
+            keeping: BackupRetention(last: 1), tag: "owner=12", in: repository, prunes: true)
+        #expect(outcome.kept == [made[0], made[1], made[3]] && outcome.removed == [made[2]])
+        await #expect(throws: BackupError.self) {
+            try await fixture.engine.forget(
+                keeping: BackupRetention(last: 1), tag: "a,b", in: repository, prunes: false)
+        }
+    }
+
     @Test("only what is to be kept stays, and pruning frees the room")
     func forgets() async throws {
         let fixture = try BackupFixture()

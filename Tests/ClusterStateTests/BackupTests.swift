@@ -221,6 +221,57 @@ struct BackupTests {
         #expect(cluster.apply(none).refusal == .invalid)
     }
 
+    @Test("a copy counts when it has the newest backup, is elsewhere, answers and is sound")
+    func faults() {
+        func copy(_ host: UInt64, _ digit: String, at time: Int64, isDamaged: Bool = false)
+            -> BackupCopy
+        {
+            var backup = Self.backup(digit, at: time)
+            backup.digest = digit == "f" ? String(repeating: "d", count: 64) : ""
+            backup.isDamaged = isDamaged
+            return BackupCopy(target: "peers", host: HostID(testing: host), backups: [backup])
+        }
+        var backups = VolumeBackups(
+            slot: Self.db0, name: "data", owner: LogIndex(1), volumeClass: .loop, sizeBytes: 1,
+            copies: [
+                copy(1, "a", at: 9_000), copy(2, "b", at: 9_000), copy(3, "c", at: 8_000),
+                copy(4, "e", at: 9_000, isDamaged: true), copy(5, "9", at: 9_000),
+                copy(6, "8", at: 1_000, isDamaged: true),
+            ])
+        func faults() -> [VolumeBackups.CopyFault?] {
+            backups.copies.map {
+                backups.fault(of: $0, home: HostID(testing: 1)) { $0 != HostID(testing: 5) }
+            }
+        }
+        #expect(faults() == [.atHome, nil, .older, .damaged, .unreachable, .damaged])
+        #expect(backups.newest()?.copy.isDamaged == false)
+        // The same content later is as good.
+        backups.copies = [copy(2, "f", at: 1_000), copy(3, "f", at: 9_000)]
+        #expect(faults() == [nil, nil])
+        // What is damaged is taken only where nothing else is.
+        backups.copies = [
+            copy(2, "a", at: 9_000, isDamaged: true), copy(3, "b", at: 1_000),
+            copy(4, "c", at: 9_500, isDamaged: true),
+        ]
+        #expect(backups.newest()?.backup.id.first == "b")
+        backups.copies.remove(at: 1)
+        #expect(backups.newest()?.backup.id.first == "c")
+    }
+
+    @Test("a backup's flags are read back, and unknown ones refused")
+    func flags() throws {
+        for (isPointInTime, isDamaged) in [(true, false), (false, false), (true, true)] {
+            var backup = Self.backup("a", at: 1)
+            backup.isPointInTime = isPointInTime
+            backup.isDamaged = isDamaged
+            #expect(try BackupRecord(decoding: backup.encoded) == backup)
+        }
+        var bytes = Self.backup("a", at: 1).encoded
+        #expect(bytes.last == 1, "as earlier versions wrote it")
+        bytes[bytes.count - 1] = 4
+        #expect(throws: WireError.self) { try BackupRecord(decoding: bytes) }
+    }
+
     @Test("backups survive their service, and can be forgotten only then")
     func afterDeletion() throws {
         var (cluster, _) = try backedUp()

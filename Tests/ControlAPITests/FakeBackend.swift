@@ -208,7 +208,8 @@ final class FakeBackend: ControlBackend {
                         pointInTime: true, digest: String(repeating: "b", count: 64))
                 ],
                 durability: DurabilityView(
-                    copies: 1, diskFailuresPerYear: 0.02, repairSeconds: 86_400,
+                    copies: 1, copiesAt: ["h2"], disks: 2, diskFailuresPerYear: 0.02,
+                    repairSeconds: 86_400,
                     lossPerYear: 2.2e-6, nines: 5.6, windowSeconds: 60))
         ]
     }

@@ -62,7 +62,8 @@ expect_match "the digest" '^[0-9a-f]{64}$' "$digest"
 expect "a backup to peers" shoal 1 volume backup db.0/data --to peers:2
 expect_equal "the hosts that keep it" "$(for h in 1 2 3; do [ $h = "$holder" ] || echo h$h; done | tr '\n' ' ')" \
     "$(backups '[.backups[] | select(.place | startswith("h")) | .place] | unique | join(" ")') "
-expect_equal "disks it takes to lose it" 3 "$(backups .durability.copies)"
+expect_equal "copies of the newest backup; the target has only an older one" "2 3" "$(backups '.durability | "\(.copies) \(.disks)"')"
+expect_match "show tells both" "Copies +2 at h[123], h[123].*not counted: $target has only older ones" "$(shoal $other volume show db.0/data)"
 expect_match "show says how safe it is" 'Durability +[0-9.]+ nines' "$(shoal $other volume show db.0/data)"
 refused "an unknown backup" 1 'no backup ffff' shoal 1 volume restore db.0/data --backup ffffffff --replace
 refused "in place while it is alive" 1 'which is alive; --replace' shoal 1 volume restore db.0/data
@@ -72,6 +73,50 @@ password=$(shoal 1 volume backup-key)
 cluster=$(shoal 1 volume backup-key --json | jq -r .cluster)
 listed=$(RESTIC_PASSWORD=$password restic -r "$target/$cluster/db.0.data" --no-cache --no-lock snapshots --json | jq length)
 expect_between "backups that plain restic lists" 2 3 "$listed"
+
+# --- an empty volume, and one that goes away meanwhile: nobody is blamed, nothing else is lost -----
+empty() {
+    apply_text 1 --wait > /dev/null << YAML || failed "apply of an empty volume" "exit 0" "an error"
+service: void
+sets: 1
+containers:
+  - {name: app, image: demo/web:1, command: [sleep, "100000"], cpu: {request: 50m, limit: 300m}, memory: {request: 16Mi, limit: 64Mi}}
+volumes:
+  - {name: d, size: 96Mi, mount: /d, class: directory, backup: {every: 7d, to: peers}}
+YAML
+}
+void() { shoal 1 volume backups void.0/d --json | jq -r "$1"; }
+places() { backups '[.backups[] | select(.place | startswith("h")) | .place] | unique | join(" ")'; }
+kept=$(places)
+empty
+void_copies() { [ "$(void '[.[] | select(.deleted | not)][0].durability.copies')" = 2 ]; }
+eventually 30 "an empty volume is backed up by itself" void_copies
+expect "a backup of it" shoal 1 volume backup void.0/d
+expect "its restore" shoal 1 volume restore void.0/d --as hollow.0/d
+expect "away with that" shoal 1 volume rm hollow.0/d
+expect "a backup of the full one" shoal 1 volume backup db.0/data --to peers
+expect_equal "where it is" "$kept" "$(places)"
+shoal 1 exec -n void.0 -- dd if=/dev/urandom of=/d/load bs=1M count=64 2> /dev/null
+shoal 1 volume backup void.0/d > "$WORK/gone" 2>&1 &
+gone=$!
+works() { work_left > /dev/null; }
+eventually 20 "the backup has begun" works
+expect "delete during a backup" shoal 1 delete void --yes
+wait "$gone" && failed "a backup of what is deleted" "a failure" "$(cat "$WORK/gone")"
+expect_match "what it says" 'deleted while it was backed up|no volume void' "$(cat "$WORK/gone")"
+eventually 20 "nothing is left of it" nothing_of_work
+expect "a backup of another volume after that" shoal 1 volume backup db.0/data --to peers
+expect_equal "where that is" "$kept" "$(places)"
+expect_equal "why the last one failed" null "$(backups .failure)"
+earlier=$(void '.[0].backups[0].id')
+no_void() { [ "$(shoal 1 services --json | jq '[.[] | select(.name == "void")] | length')" = 0 ]; }
+eventually 20 "the service is gone" no_void
+empty
+eventually 30 "the next of the name is backed up" void_copies
+refused "in place of the next one's" 1 'of an earlier service void.*--as' shoal 1 volume restore void.0/d --backup "$earlier" --replace
+expect "the earlier one's is still there" shoal 1 volume restore void.0/d --backup "$earlier" --as hollow.0/d
+expect "away with that, too" shoal 1 volume rm hollow.0/d
+expect "delete the next" shoal 1 delete void --yes --wait
 
 # --- killed in the middle ------------------------------------------------------------------------
 inside dd if=/dev/urandom of=/data/more bs=1M count=40 2> /dev/null

@@ -92,6 +92,23 @@ struct BackupPlanTests {
                 == 2, "fewer when there are fewer")
     }
 
+    @Test("who refused comes last, also when it has a copy already")
+    func avoided() {
+        let home = Self.hosts[0]
+        let before = BackupHolders.choose(2, for: "db.0/data", home: home, among: Self.hosts)
+        func choose(avoiding avoided: [HostID], among hosts: [BackupHolders.Candidate]) -> [HostID]
+        {
+            BackupHolders.choose(
+                2, for: "db.0/data", home: home, among: hosts, keeping: before, avoiding: avoided)
+        }
+        let after = choose(avoiding: [before[0]], among: Self.hosts)
+        #expect(after.count == 2 && after.contains(before[1]) && !after.contains(before[0]))
+        let three = Self.hosts.filter { $0.id == home.id || before.contains($0.id) }
+        #expect(
+            Set(choose(avoiding: before, among: three)) == Set(before),
+            "there are no others: better than none")
+    }
+
     @Test("durability falls with the repair time and rises with copies and drills")
     func durability() {
         func loss(_ copies: Int, every: Int = 3_600, drill: Int? = 86_400, itself: Int? = 1_800)
@@ -113,5 +130,13 @@ struct BackupPlanTests {
         #expect(loss(1, drill: 60).repairSeconds == 3_600)
         #expect(loss(1, drill: 60, itself: nil).repairSeconds == 86_464)
         #expect(loss(20).tenthsOfNines <= 200)
+        func lost(_ copies: Int) -> VolumeDurability {
+            VolumeDurability(
+                copies: copies, hasOwnDisk: false, every: 3_600, drill: 86_400,
+                restoreOnLoss: 1_800, restoreSeconds: 60)
+        }
+        #expect(lost(0).disks == 0 && lost(0).lossPerYear == 1 && lost(0).tenthsOfNines == 0)
+        #expect(lost(1).disks == 1 && lost(1).lossPerYear == VolumeDurability.diskFailuresPerYear)
+        #expect(lost(2).lossPerYear == one.lossPerYear)
     }
 }

@@ -187,6 +187,14 @@ struct HostileTests {
             try await store.grow(volume("web.0/data"), to: mebibytes(80))
         }
         guard case .noSpace = growth else { throw growth }
+        // A snapshot that stays needs all of it; one for a backup what is in it now.
+        let name = try volume("web.0/data")
+        let stays = try await failure { try await store.snapshot(name, label: "kept") }
+        guard case .noSpace = stays else { throw stays }
+        let brief = try await store.snapshot(name, label: "brief", isBrief: true)
+        let path = try await store.attach(brief.name).path
+        #expect(FileManager.default.fileExists(atPath: "\(path)/lost+found"))
+        try await store.detach(brief.name)
     }
 
     @Test("on a full disk nothing is left half made, and the trash can still be used and emptied")
