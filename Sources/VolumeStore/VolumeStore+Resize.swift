@@ -167,10 +167,9 @@ extension VolumeStore {
             guard size != old.size else { return old }
             guard size < old.size else {
                 throw VolumeError.badRequest(
-                    "\(name) has only \(Quantity.display(bytes: old.size)); to make it larger: "
-                        + "`shoal resize \(name.slot.service) --volume "
-                        + "\(name.volume)=\(Quantity.text(bytes: size))`, which grows the volumes "
-                        + "of all its sets")
+                    "\(name) has only \(Quantity.display(bytes: old.size)); volumes grow with the "
+                        + "sets that use them: `shoal resize \(name.slot.service) --volume "
+                        + "\(name.volume)=\(Quantity.text(bytes: size))`")
             }
             guard old.volumeClass != .directory else {
                 return try await lowerLimit(old, to: size)

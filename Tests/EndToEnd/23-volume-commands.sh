@@ -56,6 +56,7 @@ refused "a clone over a slot" 1 'the slot shelf.1 is there already' volume clone
 refused "a volume in use is not removed" 1 'the slot shelf.0 uses shelf.0/data' volume rm shelf.0/data
 refused "nor made smaller" 1 'the slot shelf.0 uses shelf.0/data' volume shrink shelf.0/data 32Mi
 expect_match "the clone shrinks" 'test.0/data has 48 MiB now' "$(volume shrink test.0/data 48Mi)"
+refused "nor is it made larger" 1 'volumes grow with the sets that use them: `shoal resize test --volume data=96Mi`' volume shrink test.0/data 96Mi
 refused "not below its content" 1 'its content takes' volume shrink test.0/data 16Mi
 store test 1 | sed 's/64Mi, mount/48Mi, mount/' | apply_text "$asked" --wait > /dev/null || failed "apply test" "exit 0" "an error"
 expect_equal "the host of the clone's slot" "h$holder" "$(set_field test.0 .host)"
