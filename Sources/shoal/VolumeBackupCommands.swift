@@ -282,7 +282,7 @@ extension DurabilityView {
             (
                 "",
                 "taken: \(copies + 1) disks, \(Int(diskFailuresPerYear * 100)) % of them fail in a "
-                    + "year, another good copy within \(Quantity.text(seconds: repairSeconds))"
+                    + "year, another good copy within \(HumanUnits.age(repairSeconds))"
             ),
             (
                 "",
