@@ -305,7 +305,7 @@ extension DurabilityView {
             (
                 "",
                 "taken: \(disks) disk\(disks == 1 ? "" : "s"), \(Int(diskFailuresPerYear * 100)) % of them fail in a "
-                    + "year, another good copy within \(Quantity.text(seconds: repairSeconds))"
+                    + "year, another good copy within \(HumanUnits.age(repairSeconds))"
             ),
             (
                 "",
