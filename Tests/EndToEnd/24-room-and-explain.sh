@@ -44,9 +44,9 @@ expect_equal "promised on a host" $((200 << 20)) "$(ASKED=$asked room_of "$holde
 expect_match "free, for people" '100Mi of 300Mi' "$(shoal 1 hosts)"
 
 # --- what can be placed can be backed up, also where there is no room for a copy beside it ---------
-mkdir "$WORK/target"
+mkdir "$WORK/room-target"
 shoal 1 exec -n "$running" -- sh -c 'echo kept > /data/file' > /dev/null 2>&1 || failed "writing" "exit 0" "an error"
-answer=$(shoal "$asked" volume backup "$running/data" --to "$WORK/target" 2>&1) || failed "a backup without a copy" "exit 0" "$answer"
+answer=$(shoal "$asked" volume backup "$running/data" --to "$WORK/room-target" 2>&1) || failed "a backup without a copy" "exit 0" "$answer"
 expect_match "it says how" 'not of one moment' "$answer"
 expect_match "so does the log" "$running/data is backed up without a snapshot" "$(cat "$RUN/h$holder.log")"
 

@@ -1,5 +1,5 @@
 # Volumes are backed up while written to, and come back: beside, in place, on another host, by themselves.
-# shellcheck shell=bash disable=SC2016,SC2046
+# shellcheck shell=bash disable=SC2016
 
 target=$WORK/target
 mkdir "$target"
@@ -185,23 +185,6 @@ scheduled() { [[ "$(backups '[.backups[] | select(.place | startswith("h")) | .t
 eventually 40 "the schedule makes a backup" scheduled
 drilled() { [ "$(backups '.drill.problem // "none"')" = none ] && [ "$(backups '.drill.durationMilliseconds // 0')" -gt 0 ]; }
 eventually 40 "a drill restores and verifies it" drilled
-
-# --- repositories that go bad are found by the drill, do not count, and are begun anew -----------
-repositories() { for h in 1 2 3; do [ $h = "$holder" ] || echo "$DATA/h$h/backups/$cluster/db.0.data"; done; }
-find $(repositories) -path '*/data/*' -type f | while read -r pack; do
-    size=$(stat -c %s "$pack")
-    head -c "$size" /dev/zero > "$pack"
-done
-counted() { [ "$(backups '.durability.copies')" = "$1" ]; }
-eventually 60 "a drill finds both damaged" counted 0
-expect_equal "why they do not count" 2 "$(backups '[.durability.notCounted[] | select(contains("damaged"))] | length')"
-expect_match "their state" ' h[123] +damaged' "$(shoal "$other" volume backups db.0/data 2> /dev/null)"
-expect_match "a backup into them" 'h[123]: .*(damaged|last drill of this repository failed)' "$(shoal "$other" volume backup db.0/data 2>&1)"
-refused "a restore of what is damaged" 1 'is damaged.*nothing was changed' shoal "$other" volume restore db.0/data --replace
-for repository in $(repositories); do mv "$repository" "$WORK/bad-$(basename "$(dirname "$(dirname "$(dirname "$repository")")")")"; done
-eventually 60 "new ones are begun and count" counted 2
-drilled_since() { [[ "$(backups '.drill.time')" > "$1" ]] && drilled; }
-eventually 60 "a drill of them is good" drilled_since "$(date -u +%Y-%m-%dT%H:%M:%S)"
 start=$(now_ms)
 kill_host "$holder"
 elsewhere() { [ "$(phase)" = running ] && [ "$(HOST_ASKED=$other set_field db.0 .host)" != "h$holder" ]; }
