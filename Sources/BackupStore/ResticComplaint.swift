@@ -22,7 +22,8 @@ enum ResticComplaint {
         "(504)", "stale file handle", "connection closed",
     ]
     private static let damageWords = [
-        "ciphertext verification failed", "invalid data returned", "does not match",
+        "ciphertext verification failed", "nonce is invalid", "invalid data returned",
+        "does not match",
         "unexpected eof", "repository contains errors", "pack file cannot be listed",
         "invalid character", "illegal base64", "input/output error", "hash does not match",
         "unsupported repository version", "is damaged", "not found in index", "invalid header",

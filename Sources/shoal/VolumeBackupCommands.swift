@@ -37,7 +37,8 @@ struct VolumeBackupsCommand: AsyncParsableCommand {
         discussion: """
             Those of volumes that are gone stay: restore one with `shoal volume restore`, or forget
             them. LIVE: made while it was written to, since no snapshot could be made; files may be
-            of different moments.
+            of different moments. DAMAGED: the last drill of its repository failed; do not count on
+            it.
 
             EXAMPLES
               shoal volume backups
@@ -102,7 +103,8 @@ struct VolumeRestoreCommand: AsyncParsableCommand {
             type: the best host is taken, or --to. Should the lost host return, what it has of them
             goes into its trash. While a host that is alive has them it is refused without --replace.
             Then the set is stopped first, and what it had goes into the trash. The other volumes of
-            the slot come back from their newest backup, too.
+            the slot come back from their newest backup, too. Before anything is stopped it is
+            refused when the backup is not there or is damaged.
 
             EXAMPLES
               shoal volume restore web.3/data                          its host is lost

@@ -43,6 +43,13 @@ asked=$((holder % 3 + 1))
 expect_equal "promised on a host" $((200 << 20)) "$(ASKED=$asked room_of "$holder" promisedBytes)"
 expect_match "free, for people" '100Mi of 300Mi' "$(shoal 1 hosts)"
 
+# --- what can be placed can be backed up, also where there is no room for a copy beside it ---------
+mkdir "$WORK/room-target"
+shoal 1 exec -n "$running" -- sh -c 'echo kept > /data/file' > /dev/null 2>&1 || failed "writing" "exit 0" "an error"
+answer=$(shoal "$asked" volume backup "$running/data" --to "$WORK/room-target" 2>&1) || failed "a backup without a copy" "exit 0" "$answer"
+expect_match "it says how" 'not of one moment' "$answer"
+expect_match "so does the log" "$running/data is backed up without a snapshot" "$(cat "$RUN/h$holder.log")"
+
 # --- explain, asked at a host that runs nothing of it ----------------------------------------------
 explained() { shoal "${ASKED:-3}" explain "$1" --json | jq -r ".[0] | $2"; }
 expect_equal "what the waiting set lacks on h1" 'has 100 MiB of 300 MiB free for directory volumes' \
