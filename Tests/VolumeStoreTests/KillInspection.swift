@@ -128,6 +128,10 @@ struct KillInspection {
         try await store.mountWork(record, isReadOnly: true)
         let text = VolumeFixture.read("\(store.workPath(record.id))/file")
         try await store.unmountWork(record.id)
+        if record.volumeClass == .lvm, record.state.isTrashed {
+            // Reading it gave it a device, which the next recovery would take away again and say so.
+            try await store.settleLogicalVolume(record)
+        }
         return text
     }
 
