@@ -170,6 +170,9 @@ start_agent "$target"
 eventually 30 "three hosts again" all_see_three
 wait "$caller"
 eventually 60 "the slot runs with its volumes" placed_with_volumes
+# Had it moved already, its container died with the target, which the log learns only from the new agent.
+one_runs() { exactly_as_told "$ASKED" ship 1 > /dev/null; }
+eventually 60 "the one set runs where the log has it" one_runs
 whole "$before"
 
 # --- a service that was moved, deleted and restored has the newest of its volumes --------------------------
