@@ -63,6 +63,12 @@ struct KillInspection {
                 .map { "shoal-\($0.state.isTrashed ? "trash-" : "")\($0.id)" }
             found += differences(expected: names, try pool.volumes())
         }
+        for record in records
+        where record.volumeClass == .lvm && record.state.isTrashed {
+            if try await store.isLogicalVolumeMisplaced(record) {
+                found.append(KillViolation(.unsettled, "\(record.name) has a device in the trash"))
+            }
+        }
         return found + brokenMounts(records)
     }
 
